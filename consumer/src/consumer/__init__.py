@@ -1,0 +1,1 @@
+"""The partner's side of Stimset. `consumer.pipeline` is the main path on one screen; start there."""

@@ -1,0 +1,24 @@
+"""``custodian``: one module for each group of commands; heavy imports stay inside the commands, so ``--help`` is quick."""
+
+from __future__ import annotations
+
+import typer
+
+from custodian.cli import partners, releases, serve, setup, work
+
+app = typer.Typer(
+    name="custodian",
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    help="Release learnable, anonymous stimuli instead of patients' recordings.\n\n"
+    "The usual order: [b]init[/b] · [b]ingest[/b] · [b]train[/b] · [b]excite[/b] · [b]audit[/b] · [b]release build[/b] · "
+    "[b]partner add[/b] · [b]serve[/b]. Each command says on what it builds and what it leaves.",
+)
+for module in (setup, work, releases, partners, serve):
+    module.register(app)
+
+
+def main() -> None:
+    """The console script."""
+    app()

@@ -1,0 +1,146 @@
+"""The custodian's home folder and its settings.
+
+The home holds everything private: keys, windows, teachers, candidate sets. It is created with mode 0700 and every secret in it with
+0600. Nothing outside this module builds a path inside it by hand.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+
+from stimset.errors import ConfigError
+
+HOME_VARIABLE = "CUSTODIAN_HOME"
+SETTINGS_FILE = "custodian.toml"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What ``custodian.toml`` may say.
+
+    Attributes:
+        name: the organisation's name, as partners read it in every release.
+        address: host and port that the daemon listens on.
+        hostnames: names and addresses that the server's certificate is valid for.
+        valid_days: days until a new release expires.
+    """
+
+    name: str
+    address: str = "127.0.0.1:7443"
+    hostnames: tuple[str, ...] = ("localhost", "127.0.0.1")
+    valid_days: int = 365
+
+
+@dataclass(frozen=True)
+class Home:
+    """The home folder: where each thing lies.
+
+    Attributes:
+        root: the folder itself.
+    """
+
+    root: Path
+
+    @classmethod
+    def open(cls, root: Path | None) -> Home:
+        """The existing home at `root`, or at ``CUSTODIAN_HOME``.
+
+        Raises:
+            ConfigError: none is named, or it was not made by ``custodian init``.
+        """
+        home = cls.at(root)
+        if not home.settings_file.is_file():
+            raise ConfigError(f"{home.root} is no custodian home (no {SETTINGS_FILE}); run 'custodian init --home {home.root}'")
+        return home
+
+    @classmethod
+    def at(cls, root: Path | None) -> Home:
+        """The home at `root` or ``CUSTODIAN_HOME``, whether it exists or not."""
+        chosen = root or (Path(os.environ[HOME_VARIABLE]) if os.environ.get(HOME_VARIABLE) else None)
+        if chosen is None:
+            raise ConfigError(f"no home folder is named; give --home or set {HOME_VARIABLE}")
+        return cls(chosen.expanduser().resolve())
+
+    @property
+    def settings_file(self) -> Path:
+        """Settings, editable by hand."""
+        return self.root / SETTINGS_FILE
+
+    @property
+    def keys(self) -> Path:
+        """Signing keys, the pseudonym key and the gate's seal."""
+        return self.root / "keys"
+
+    @property
+    def tls(self) -> Path:
+        """The private certificate authority and the server's certificate."""
+        return self.root / "tls"
+
+    @property
+    def root_file(self) -> Path:
+        """The TUF root metadata whose digest partners pin."""
+        return self.root / "root.json"
+
+    @property
+    def cohort(self) -> Path:
+        """The private windows."""
+        return self.root / "cohort"
+
+    @property
+    def teacher(self) -> Path:
+        """The teacher's checkpoint and identity networks."""
+        return self.root / "teacher"
+
+    @property
+    def releases(self) -> Path:
+        """Signed releases, one folder each."""
+        return self.root / "releases"
+
+    @property
+    def database(self) -> Path:
+        """Partners and grants (SQLite)."""
+        return self.root / "state.sqlite"
+
+    def candidates(self, name: str) -> Path:
+        """The candidate set of this name: shards, and the gate's sealed verdict beside them."""
+        return self.root / "candidates" / name
+
+    def settings(self) -> Settings:
+        """Read ``custodian.toml``.
+
+        Raises:
+            ConfigError: it is not readable, or a key is unknown or of the wrong type.
+        """
+        try:
+            document = tomllib.loads(self.settings_file.read_text())
+        except (OSError, tomllib.TOMLDecodeError) as error:
+            raise ConfigError(f"{self.settings_file}: {error}") from None
+        types = {"name": str, "address": str, "hostnames": list, "valid_days": int}
+        for key, value in document.items():
+            if key not in types or not isinstance(value, types[key]):
+                raise ConfigError(f"{self.settings_file}: '{key}' is unknown or of the wrong type; known are {sorted(types)}")
+        if "name" not in document:
+            raise ConfigError(f"{self.settings_file}: 'name' is missing")
+        return Settings(**{k: tuple(v) if isinstance(v, list) else v for k, v in document.items()})
+
+    def create(self) -> None:
+        """Make the folder with its private subfolders (mode 0700)."""
+        for folder in (self.root, self.keys, self.tls):
+            folder.mkdir(parents=True, exist_ok=True)
+            folder.chmod(0o700)
+
+
+def write_secret(path: Path, data: bytes) -> None:
+    """Write a file that only its owner can read, in one step: a crash leaves the old one or the new one."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    partial.replace(path)

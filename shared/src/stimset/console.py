@@ -1,0 +1,99 @@
+"""What the two command lines have in common: how an error ends, how a result is shown, how long work shows that it lives.
+
+Usage, in a command of either side::
+
+    @app.command()
+    @console.reports_errors
+    def verify(folder: Path, format: Format = FORMAT_OPTION) -> None:
+        release = verifying.verify(folder, root)
+        console.show(format, {"release": release.id}, table)
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from enum import StrEnum
+from typing import Any, ParamSpec, Protocol, TypeVar
+
+import typer
+from rich.console import Console, RenderableType
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.text import Text
+
+from stimset.errors import ReleaseRefused, StimsetError
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+out = Console(soft_wrap=True)
+err = Console(stderr=True, soft_wrap=True)
+
+
+class Format(StrEnum):
+    """How a command prints its result."""
+
+    TEXT = "text"
+    JSON = "json"
+
+
+FORMAT_OPTION = typer.Option(Format.TEXT, "--format", help="text for people, json for scripts (one object on stdout).")
+
+
+def show(format: Format, document: dict[str, Any], *rendered: RenderableType) -> None:
+    """Print a result: `document` as one JSON object, or `rendered` for people."""
+    if format is Format.JSON:
+        sys.stdout.write(json.dumps(document, indent=2, sort_keys=True, allow_nan=False) + "\n")
+        return
+    for item in rendered:
+        out.print(item)
+
+
+def reports_errors(command: Callable[P, T]) -> Callable[P, T]:
+    """End a command with one line on stderr and the error's documented exit code (see `stimset.errors`)."""
+
+    @functools.wraps(command)
+    def wrapper(*args: P.args, **kwargs: P.kwargs) -> T:
+        try:
+            return command(*args, **kwargs)
+        except StimsetError as error:
+            lines = [str(error)]
+            if isinstance(error, ReleaseRefused):
+                lines += [f"  - {sentence}" for sentence in error.failed]
+            err.print(Text.assemble(("error: ", "bold red"), "\n".join(lines)))
+            raise typer.Exit(error.exit_code) from None
+        except KeyboardInterrupt:
+            err.print("interrupted; what was finished is kept")
+            raise typer.Exit(130) from None
+
+    return wrapper
+
+
+class Step(Protocol):
+    """Tells a progress bar how far the work is: ``step(done, note)``."""
+
+    def __call__(self, done: float, note: str = "") -> None:
+        """Report that `done` units of the announced total are finished."""
+
+
+def silent(done: float, note: str = "") -> None:
+    """A `Step` for callers that don't watch."""
+
+
+@contextmanager
+def progress(title: str, total: float) -> Iterator[Step]:
+    """A progress bar on stderr, so that stdout stays a result."""
+    columns = (
+        TextColumn("[bold]{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn(),
+        TextColumn("{task.fields[note]}"),
+    )  # fmt: skip
+    with Progress(*columns, console=err) as bar:
+        task = bar.add_task(title, total=total, note="")
+
+        def step(done: float, note: str = "") -> None:
+            bar.update(task, completed=done, note=note)
+
+        yield step

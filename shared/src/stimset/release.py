@@ -1,0 +1,157 @@
+"""What a release says about itself: the types behind ``statement.json``, and the one way to write them as bytes.
+
+A release is a folder::
+
+    stimuli-00000.safetensors ...   shards: `stimuli` (n, channels, samples) float32, `probabilities` (n, classes) float32
+    card.json, CARD.md              Croissant, and the same for people
+    statement.json                  in-toto Statement v1; its subjects are the files above, by SHA-256 and size
+    provenance.dsse.json            DSSE envelope over exactly the bytes of statement.json
+
+Nothing here reads a file or a key: `custodian.publish` writes releases, `stimset.verifying` checks them.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stimset.windows import WindowSpec
+
+STATEMENT_TYPE = "https://in-toto.io/Statement/v1"
+PREDICATE_TYPE = "urn:stimset:release:v1"
+PAYLOAD_TYPE = "application/vnd.in-toto+json"
+STATEMENT_FILE = "statement.json"
+ENVELOPE_FILE = "provenance.dsse.json"
+SHARD_PATTERN = "stimuli-{:05d}.safetensors"
+
+# Documented bounds on what comes from outside (shared/FORMAT.md).
+MAX_STATEMENT_BYTES = 4 << 20
+MAX_ENVELOPE_BYTES = 8 << 20
+MAX_FILES = 10_000
+MAX_SHARD_BYTES = 256 << 20
+MAX_CARD_BYTES = 4 << 20
+MAX_NESTING = 32
+
+
+@dataclass(frozen=True)
+class StimulusArrays:
+    """Stimuli in memory.
+
+    Attributes:
+        values: ``(n, channels, samples)`` float32, finite, in the units of the window spec after normalisation.
+        probabilities: ``(n, classes)`` float32, the teacher's belief (rows sum to 1).
+    """
+
+    values: NDArray[np.float32]
+    probabilities: NDArray[np.float32]
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+
+@dataclass(frozen=True)
+class FileEntry:
+    """One signed file: its name (no folders), SHA-256 in hex, and size in bytes."""
+
+    name: str
+    sha256: str
+    size: int
+
+
+@dataclass(frozen=True)
+class CheckResult:
+    """One check of the gate.
+
+    Attributes:
+        name: e.g. ``"identity-certainty"``.
+        value: what was measured; None where the check could not run, which counts as failed.
+        limit: what the policy allows.
+        rule: ``"<="`` or ``">="``: how `value` must stand to `limit`.
+        passed: whether it does.
+        meaning: one sentence for a data-protection officer: what the number says, and what it does not.
+    """
+
+    name: str
+    value: float | None
+    limit: float
+    rule: str
+    passed: bool
+    meaning: str
+
+
+@dataclass(frozen=True)
+class GateResult:
+    """The gate's verdict as it stands in the signed provenance.
+
+    Attributes:
+        admitted: true only when every check passed.
+        policy: name of the policy, and `policy_digest` its SHA-256 (hex).
+        checks: every check, in the order in which they ran.
+        measurements: every further number that was measured on the way, by name.
+    """
+
+    admitted: bool
+    policy: str
+    policy_digest: str
+    checks: tuple[CheckResult, ...]
+    measurements: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class Predicate:
+    """What the custodian signs about a stimulus set, beside the digests of its files.
+
+    Attributes:
+        release_id: ``"<name>-<sequence, 4 digits>"``; lower-case letters, digits and hyphens.
+        name: the series that the release belongs to; sequence numbers count within it.
+        sequence: from 1; a consumer refuses to go back (rollback).
+        custodian: the organisation's name.
+        created, expires: UTC, ``YYYY-MM-DDTHH:MM:SSZ``.
+        simulated: true where the patients are simulated; shown wherever the release appears.
+        window_spec: how a recording becomes what the students expect.
+        stimuli: how many in all; `shards` says how many in each, in order.
+        teacher: name of the architecture, digests, training regime and validation kappa: plain JSON values.
+        recipe: the recipe's name, digest and whole document: plain JSON values.
+        aggregates: every statistic of patients that the recipe read: name, how many numbers, how a patient's part is bounded,
+            epsilon and delta (None where no noise was added).
+        gate: the measured verdict.
+        software: versions of what made it.
+    """
+
+    release_id: str
+    name: str
+    sequence: int
+    custodian: str
+    created: str
+    expires: str
+    simulated: bool
+    window_spec: WindowSpec
+    stimuli: int
+    shards: Mapping[str, int]
+    teacher: Mapping[str, Any]
+    recipe: Mapping[str, Any]
+    aggregates: tuple[Mapping[str, Any], ...]
+    gate: GateResult
+    software: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Statement:
+    """An in-toto Statement v1 about a release: the files, and what is said of them."""
+
+    subjects: tuple[FileEntry, ...]
+    predicate: Predicate
+
+
+def canonical_json(document: Any) -> bytes:
+    """Compact JSON with sorted keys in UTF-8; NaN and infinities are refused. Equal documents give equal bytes.
+
+    Raises:
+        ValueError: a number is not finite.
+    """
+    return json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
