@@ -1,7 +1,153 @@
+"""``consumer list`` and ``consumer pull``: what a custodian offers, and fetching it."""
+
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
 import typer
+
+from stimset.console import FORMAT_OPTION, Format, err, reports_errors, show
+
+if TYPE_CHECKING:
+    from consumer.client import ReleaseSummary
+    from consumer.download import OnProgress
+
+HomeOption = Annotated[Path | None, typer.Option("--home", help="The consumer's home; else CONSUMER_HOME.")]
+FromOption = Annotated[
+    str | None,
+    typer.Option("--custodian", "--from", help="Short name of the custodian; needed where several are trusted."),
+]
+AddressOption = Annotated[
+    str | None, typer.Option("--address", help="HOST:PORT instead of the enrolled one, e.g. through a tunnel.")
+]
+SeriesOption = Annotated[str | None, typer.Option("--series", help="Only releases of this series.")]
 
 
 def register(app: typer.Typer) -> None:
     """Add this module's commands."""
+    app.command("list")(list_releases)
+    app.command("pull")(pull)
+
+
+@reports_errors
+def list_releases(
+    custodian: FromOption = None,
+    series: SeriesOption = None,
+    address: AddressOption = None,
+    home: HomeOption = None,
+    format: Format = FORMAT_OPTION,
+) -> None:
+    """Show the releases that a custodian grants us, oldest first, and which of them are here already.
+
+    Builds on 'trust add'. What is shown is the custodian's word; 'pull' verifies it.
+
+    Example: consumer list --format json
+    """
+    from rich.table import Table
+
+    from consumer.client import Client
+    from consumer.config import Home
+    from consumer.enrolment import find
+
+    opened = Home.open(home)
+    with Client.to(find(opened, custodian), opened, address=address) as client:
+        found = [entry for entry in client.list_releases() if series in (None, entry.name)]
+    table = Table("release", "made", "expires", "stimuli", "size", "patients", "here")
+    rows = []
+    for entry in found:
+        here = (opened.releases / entry.release_id).is_dir()
+        patients = "simulated" if entry.simulated else "real"
+        table.add_row(
+            entry.release_id, entry.created[:10], entry.expires[:10], f"{entry.stimuli}", f"{entry.bytes / 1e6:.1f} MB",
+            patients, "yes" if here else "",
+        )  # fmt: skip
+        rows.append({**vars(entry), "here": here})
+    show(format, {"releases": rows}, table)
+
+
+@reports_errors
+def pull(
+    release_id: Annotated[str, typer.Argument(help="A release's id, or 'latest'.")] = "latest",
+    custodian: FromOption = None,
+    series: SeriesOption = None,
+    address: AddressOption = None,
+    home: HomeOption = None,
+    format: Format = FORMAT_OPTION,
+) -> None:
+    """Fetch a release and verify it; what is interrupted goes on where it stopped.
+
+    Builds on 'trust add'. Leaves HOME/releases/RELEASE_ID once every signature, digest and number in it holds; until
+    then the files lie in HOME/releases/.partial-RELEASE_ID. A release that is here is verified again, not fetched.
+
+    Example: consumer pull apnea-nights-0003
+    """
+    from consumer.client import Client
+    from consumer.config import Home
+    from consumer.enrolment import find
+    from stimset.verifying import TrustedRoot
+
+    opened = Home.open(home)
+    chosen = find(opened, custodian)
+    root = TrustedRoot.load(chosen.root_file, chosen.fingerprint)
+    with Client.to(chosen, opened, address=address) as client:
+        wanted = _latest(client.list_releases(), series) if release_id == "latest" else release_id
+        destination = opened.releases / wanted
+        with _bar(wanted) as on_progress:
+            release = client.pull(wanted, destination, root, on_progress)
+    predicate = release.predicate
+    show(
+        format,
+        {
+            "release": release.id,
+            "folder": str(destination),
+            "custodian": predicate.custodian,
+            "stimuli": predicate.stimuli,
+            "expires": predicate.expires,
+            "simulated": predicate.simulated,
+            "signed_by": list(release.signed_by),
+            "root_fingerprint": release.root_fingerprint,
+        },
+        f"[bold]{release.id}[/bold]: {predicate.stimuli} stimuli"
+        f"{' of simulated patients' if predicate.simulated else ''}, verified, valid until {predicate.expires[:10]}",
+        f"{destination}",
+    )
+
+
+def _latest(releases: tuple[ReleaseSummary, ...], series: str | None) -> str:
+    from stimset.errors import ConfigError
+
+    found = [entry for entry in releases if series in (None, entry.name)]
+    names = sorted({entry.name for entry in found})
+    if len(names) != 1:
+        what = (
+            f"several series are offered ({', '.join(names)}); choose one by --series"
+            if names
+            else "nothing is offered"
+        )
+        raise ConfigError(f"there is no latest release: {what}")
+    return max(found, key=lambda entry: entry.sequence).release_id
+
+
+@contextmanager
+def _bar(title: str) -> Iterator[OnProgress]:
+    """Bytes, speed and time left, on stderr; the total is known once the envelope is verified."""
+    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+
+    columns = (
+        TextColumn("[bold]{task.description}"),
+        BarColumn(),
+        DownloadColumn(),
+        TransferSpeedColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[file]}"),
+    )
+    with Progress(*columns, console=err) as progress:
+        task = progress.add_task(title, total=None, file="")
+
+        def on_progress(done: int, total: int, file: str) -> None:
+            progress.update(task, completed=done, total=total, file=file)
+
+        yield on_progress

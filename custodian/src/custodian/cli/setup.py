@@ -1,7 +1,97 @@
+"""``custodian init`` and ``custodian doctor``: the home, and whether all is well with it."""
+
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Annotated
+
 import typer
+
+from stimset.console import FORMAT_OPTION, Format, err, reports_errors, show
+
+HomeOption = Annotated[Path | None, typer.Option("--home", help="The custodian's home; else CUSTODIAN_HOME.")]
 
 
 def register(app: typer.Typer) -> None:
     """Add this module's commands."""
+    app.command("init")(init)
+    app.command("doctor")(doctor)
+
+
+@reports_errors
+def init(
+    name: Annotated[
+        str, typer.Option("--name", help="Your organisation's name, as partners read it in every release.")
+    ],
+    address: Annotated[
+        str, typer.Option("--address", help="HOST:PORT that the daemon will listen on.")
+    ] = "127.0.0.1:7443",
+    hostnames: Annotated[
+        list[str] | None,
+        typer.Option("--hostname", help="A name or address by which partners reach the daemon; may be repeated."),
+    ] = None,
+    valid_days: Annotated[
+        int, typer.Option("--valid-days", min=1, max=3650, help="Days until a release expires.")
+    ] = 365,
+    home: HomeOption = None,
+    format: Format = FORMAT_OPTION,
+) -> None:
+    """Make a custodian's home: signing keys and root, TLS authority, secrets, empty database.
+
+    Needs the signing keys' passphrase in CUSTODIAN_PASSPHRASE, or in a file that CUSTODIAN_PASSPHRASE_FILE names.
+    Leaves a folder that only you can read; back it up, keep the passphrase elsewhere. An existing home is never
+    overwritten.
+
+    Example: custodian init --home ./hospital --name "St Mary Hospital" --hostname stimuli.st-mary.example
+    """
+    from custodian.config import Home, Settings
+    from custodian.publish.keys import passphrase
+    from custodian.service.homes import create_home
+    from custodian.service.server import split_address
+
+    split_address(address)
+    chosen = Home.at(home)
+    names = tuple(dict.fromkeys(("localhost", "127.0.0.1", *(hostnames or ()))))
+    settings = Settings(name=name, address=address, hostnames=names, valid_days=valid_days)
+    fingerprint = create_home(chosen, settings, passphrase())
+    show(
+        format,
+        {"home": str(chosen.root), "name": settings.name, "root_fingerprint": fingerprint},
+        f"home              {chosen.root}",
+        f"root fingerprint  {fingerprint}",
+    )
+    if format is Format.TEXT:
+        err.print("Next: custodian ingest (the recordings), custodian partner add (who may fetch), custodian doctor.")
+
+
+@reports_errors
+def doctor(
+    address: Annotated[
+        str | None, typer.Option("--address", help="HOST:PORT to look at instead of that in custodian.toml.")
+    ] = None,
+    home: HomeOption = None,
+    format: Format = FORMAT_OPTION,
+) -> None:
+    """Check the home, keys, certificates, database, port, disk, clock and torch; name a remedy for whatever is wrong.
+
+    Builds on a home made by 'init' and changes nothing. Ends with exit code 3 if a check failed; warnings don't count.
+
+    Example: custodian doctor --format json
+    """
+    from rich.markup import escape
+    from rich.table import Table
+
+    from custodian.cli import checkup
+    from custodian.config import Home
+
+    findings = checkup.examine(Home.open(home), address)
+    table = Table("check", "state", "finding", "remedy")
+    colours = {"ok": "green", "warning": "yellow", "failed": "bold red"}
+    for finding in findings:
+        state = finding.state.value
+        table.add_row(finding.check, f"[{colours[state]}]{state}[/]", escape(finding.found), escape(finding.remedy))
+    failed = [f for f in findings if f.state is checkup.State.FAILED]
+    rows = [{"check": f.check, "state": f.state.value, "found": f.found, "remedy": f.remedy} for f in findings]
+    show(format, {"checks": rows, "failed": len(failed)}, table)
+    if failed:
+        raise typer.Exit(3)

@@ -15,20 +15,25 @@ class AdmittedSet:
     Attributes:
         candidates: the stimuli.
         result: the verdict, as it will stand in the signed provenance.
+        candidates_digest: `CandidateSet.digest` of what was judged; `custodian.publish` refuses anything else.
     """
 
-    __slots__ = ("candidates", "result")
+    __slots__ = ("candidates", "candidates_digest", "result")
 
     candidates: CandidateSet
     result: GateResult
+    candidates_digest: str
 
-    def __init__(self, candidates: CandidateSet, result: GateResult, *, _seal: object = None) -> None:
+    def __init__(
+        self, candidates: CandidateSet, result: GateResult, *, candidates_digest: str, _seal: object = None
+    ) -> None:
         if _seal is not _SEAL:
             raise TypeError("an AdmittedSet is made by the gate alone (custodian.gate.verdict)")
         if not result.admitted or not result.checks or not all(check.passed for check in result.checks):
             raise ReleaseRefused("the gate did not admit this set")
         object.__setattr__(self, "candidates", candidates)
         object.__setattr__(self, "result", result)
+        object.__setattr__(self, "candidates_digest", candidates_digest)
 
     def __setattr__(self, name: str, value: object) -> None:
         raise AttributeError("an AdmittedSet can't be changed")

@@ -1,0 +1,1 @@
+"""What the custodian remembers between processes: partners, their certificates and grants."""

@@ -1,0 +1,1 @@
+"""The teacher: trained on the patients' windows, never released. `training` makes one, `checkpoint` keeps it."""

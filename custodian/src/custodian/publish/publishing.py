@@ -1,0 +1,227 @@
+"""`AdmittedSet` + signers -> `SignedRelease`: the only way out of the custodian.
+
+The release is written in a hidden folder beside its place, synced, verified by the code that consumers run, and
+renamed; so a release that can be seen is complete and holds. Shards are written anew: of the candidate set nothing
+but the arrays and its description crosses over, no name of a file and no path.
+
+Usage::
+
+    release = publish(admitted, home, [load_builder(home, passphrase())], name="apnea")
+    release.folder      # HOME/releases/apnea-0001
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import platform
+import re
+import secrets
+import shutil
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, NoReturn
+
+from custodian.config import Home, Settings
+from custodian.excitation.candidates import CandidateSet
+from custodian.gate.admitted import AdmittedSet
+from custodian.publish.card import croissant_card, readable_card
+from custodian.publish.keys import own_root
+from custodian.publish.writing import (
+    Progress,
+    entries,
+    next_sequence,
+    record_sequence,
+    series_lock,
+    sync_folder,
+    write_file,
+    write_shards,
+)
+from stimset.errors import ConfigError, ReleaseRefused
+from stimset.provenance import MAX_SERIES_NAME, SERIES_NAME, format_time, statement_bytes
+from stimset.release import ENVELOPE_FILE, STATEMENT_FILE, Predicate, Statement
+from stimset.signing import Signer, sign_statement
+from stimset.verifying import verify
+
+_SEAL = object()
+_PATH = re.compile(r"(?:^|[\s\"'=(\[:])(?:~?/[\w.-]+/[\w./-]*|[A-Za-z]:\\[\w.-]+|\\\\[\w.-]+\\|file:)")
+
+class SignedRelease:
+    """A release that lies signed and verified in the home. `publish` makes it; nothing else can.
+
+    Attributes:
+        folder: where it lies.
+        statement: what was signed.
+        signed_by: the signers' key ids, sorted.
+        root_fingerprint: SHA-256 (hex) of the root that partners pin.
+    """
+
+    __slots__ = ("folder", "root_fingerprint", "signed_by", "statement")
+
+    folder: Path
+    statement: Statement
+    signed_by: tuple[str, ...]
+    root_fingerprint: str
+
+    def __init__(
+        self,
+        folder: Path,
+        statement: Statement,
+        signed_by: tuple[str, ...],
+        root_fingerprint: str,
+        *,
+        _seal: object = None,
+    ) -> None:
+        if _seal is not _SEAL:
+            raise TypeError("a SignedRelease is made by custodian.publish.publishing.publish alone")
+        object.__setattr__(self, "folder", folder)
+        object.__setattr__(self, "statement", statement)
+        object.__setattr__(self, "signed_by", signed_by)
+        object.__setattr__(self, "root_fingerprint", root_fingerprint)
+
+    def __setattr__(self, name: str, value: object) -> NoReturn:
+        raise AttributeError("a SignedRelease can't be changed")
+
+    def __init_subclass__(cls) -> NoReturn:
+        raise TypeError("a SignedRelease can't be subclassed")
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a SignedRelease can't be copied or pickled")
+
+    @property
+    def id(self) -> str:
+        """The release's id, ``<name>-<sequence>``."""
+        return self.statement.predicate.release_id
+
+
+def publish(
+    admitted: AdmittedSet,
+    home: Home,
+    signers: Sequence[Signer],
+    *,
+    name: str,
+    now: datetime | None = None,
+    on_progress: Progress | None = None,
+) -> SignedRelease:
+    """Sign an admitted set as the next release of a series.
+
+    Args:
+        admitted: what the gate let through.
+        home: its settings name the custodian and the days of validity; the release goes to its ``releases``.
+        signers: must meet the threshold of the root's role ``targets``.
+        name: the series; 1 to 48 lower-case letters, digits and hyphens.
+        now: the moment of creation; the clock's where None.
+        on_progress: called with the number of stimuli written so far, and a note.
+
+    Raises:
+        ReleaseRefused: this is no admitted set, it changed since it was judged, or its description names a path.
+        ConfigError: the series' name is malformed, keys or root are missing, the disk refuses.
+        VerificationError, FormatError: what was written would not be accepted by a consumer; nothing is left behind.
+    """
+    if not isinstance(admitted, AdmittedSet):
+        raise ReleaseRefused("only a set that the gate admitted can be released; run 'custodian audit'")
+    if not SERIES_NAME.fullmatch(name) or len(name) > MAX_SERIES_NAME:
+        raise ConfigError(f"a series' name has 1 to {MAX_SERIES_NAME} lower-case letters, digits and single hyphens")
+    _refuse_changed(admitted)
+    _refuse_paths(admitted.candidates, home)
+    root, moment = own_root(home), now or datetime.now(UTC)
+    if moment >= root.expires:
+        raise ConfigError(f"the root expired on {root.expires:%Y-%m-%d}; nothing signed now could be verified")
+    try:
+        with series_lock(home.releases):
+            sequence = next_sequence(home.releases, name)
+            release_id = f"{name}-{sequence:04d}"
+            folder = home.releases / release_id
+            partial = home.releases / f".partial-{release_id}-{secrets.token_hex(4)}"
+            partial.mkdir(mode=0o755)
+            try:
+                shards = write_shards(admitted.candidates, partial, on_progress or _silent)
+                predicate = _predicate(admitted, shards, name, sequence, home.settings(), moment)
+                _complete(partial, predicate, admitted, signers)
+                verified = verify(partial, root, now=moment)
+                record_sequence(home.releases, name, sequence)
+                partial.rename(folder)
+                sync_folder(home.releases)
+            except BaseException:
+                shutil.rmtree(partial, ignore_errors=True)
+                raise
+    except OSError as error:
+        raise ConfigError(f"{home.releases}: the release can't be written ({error.strerror})") from None
+    return SignedRelease(folder, verified.statement, verified.signed_by, verified.root_fingerprint, _seal=_SEAL)
+
+
+def _predicate(
+    admitted: AdmittedSet, shards: dict[str, int], name: str, sequence: int, settings: Settings, moment: datetime
+) -> Predicate:
+    candidates = admitted.candidates
+    return Predicate(
+        release_id=f"{name}-{sequence:04d}",
+        name=name,
+        sequence=sequence,
+        custodian=settings.name,
+        created=format_time(moment),
+        expires=format_time(moment + timedelta(days=settings.valid_days)),
+        simulated=candidates.simulated,
+        window_spec=candidates.spec,
+        stimuli=sum(shards.values()),
+        shards=shards,
+        teacher=candidates.teacher,
+        recipe=candidates.recipe,
+        aggregates=candidates.aggregates,
+        gate=admitted.result,
+        software=_software(),
+    )
+
+
+def _complete(folder: Path, predicate: Predicate, admitted: AdmittedSet, signers: Sequence[Signer]) -> None:
+    """Add cards, statement and envelope to the shards; all is on the disk afterwards."""
+    write_file(folder / "CARD.md", readable_card(predicate).encode())
+    write_file(folder / "card.json", croissant_card(predicate, entries(folder)))
+    statement = statement_bytes(Statement(entries(folder), predicate))
+    _refuse_changed(admitted)  # what was read in the meantime is what was judged
+    write_file(folder / STATEMENT_FILE, statement)
+    write_file(folder / ENVELOPE_FILE, sign_statement(statement, signers))
+    sync_folder(folder)
+
+
+def _silent(done: float, note: str) -> None:
+    """For callers that don't watch."""
+
+
+def _software() -> dict[str, str]:
+    """Versions of what made the release; only what is installed is named."""
+    versions = {"python": platform.python_version()}
+    for package in ("stimset", "stimset-custodian", "numpy", "torch"):
+        try:
+            versions[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return versions
+
+
+def _refuse_changed(admitted: AdmittedSet) -> None:
+    try:
+        digest = admitted.candidates.digest()
+    except OSError as error:
+        raise ReleaseRefused(f"the admitted set can't be read ({error.strerror}); excite and audit again") from None
+    if digest != admitted.candidates_digest:
+        raise ReleaseRefused("the candidate set is not the one that the gate judged; run 'custodian audit' again")
+
+
+def _refuse_paths(candidates: CandidateSet, home: Home) -> None:
+    """The description is signed as it stands, so nothing in it may tell where things lie inside the custodian."""
+    pending: list[tuple[str, Any]] = [
+        ("teacher", candidates.teacher),
+        ("recipe", candidates.recipe),
+        ("aggregates", candidates.aggregates),
+        ("windowSpec.meaning", candidates.spec.meaning),
+    ]
+    while pending:
+        where, value = pending.pop()
+        if isinstance(value, Mapping):
+            pending.extend((f"{where}.{key}", key) for key in value)
+            pending.extend((f"{where}.{key}", inner) for key, inner in value.items())
+        elif isinstance(value, list | tuple):
+            pending.extend((where, inner) for inner in value)
+        elif isinstance(value, str) and (_PATH.search(value) or str(home.root) in value):
+            raise ReleaseRefused(f"'{where}' of the candidate set names a path on this machine; excite without it")

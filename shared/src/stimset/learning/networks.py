@@ -1,0 +1,185 @@
+"""The networks, by name. Each maps windows ``(batch, channels, samples)`` to logits ``(batch, classes)`` for any length and any
+number of channels; teachers, identity networks, attackers and students are all built here.
+
+Usage::
+
+    network = build_network("cnn", channels=1, samples=150, classes=2, seed=0)
+    network(torch.zeros(8, 1, 150)).shape    # (8, 2)
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from stimset.errors import ConfigError
+
+Builder = Callable[[int, int, int], nn.Module]
+
+
+class ConvNet(nn.Module):
+    """Convolutions with batch normalisation, averaged over time.
+
+    Attributes:
+        blocks: each halves time while that leaves enough of it; the activations that excitation can look at.
+    """
+
+    def __init__(self, channels: int, samples: int, classes: int, widths: tuple[int, ...] = (24, 48, 64), dropout: float = 0.2):
+        super().__init__()
+        blocks: list[nn.Module] = []
+        before, length = channels, samples
+        for i, width in enumerate(widths):
+            kernel = 7 if i == 0 else 5
+            pool: nn.Module = nn.MaxPool1d(2) if length >= 8 else nn.Identity()
+            length = length // 2 if length >= 8 else length
+            blocks.append(
+                nn.Sequential(
+                    nn.Conv1d(before, width, kernel, padding=kernel // 2, bias=False), nn.BatchNorm1d(width), nn.ReLU(), pool
+                )
+            )
+            before = width
+        self.blocks = nn.Sequential(*blocks)
+        self.head = nn.Sequential(nn.Dropout(dropout), nn.Linear(2 * before, classes))
+
+    def forward(self, windows: Tensor) -> Tensor:
+        """Logits ``(batch, classes)``."""
+        features = self.blocks(windows)
+        return self.head(torch.cat([features.mean(-1), features.amax(-1)], dim=1))  # type: ignore[no-any-return]
+
+
+class _Residual(nn.Module):
+    def __init__(self, before: int, width: int, stride: int, dilation: int = 1):
+        super().__init__()
+        self.body = nn.Sequential(
+            nn.Conv1d(before, width, 5, stride, padding=2 * dilation, dilation=dilation, bias=False), nn.BatchNorm1d(width), nn.ReLU(),
+            nn.Conv1d(width, width, 3, padding=dilation, dilation=dilation, bias=False), nn.BatchNorm1d(width),
+        )  # fmt: skip
+        same = before == width and stride == 1
+        self.skip: nn.Module = nn.Identity() if same else nn.Conv1d(before, width, 1, stride, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.relu(self.body(x) + self.skip(x))
+
+
+class ResidualNet(nn.Module):
+    """A residual network (He et al. 2016) in one dimension: a deeper student than `ConvNet`."""
+
+    def __init__(self, channels: int, samples: int, classes: int, widths: tuple[int, ...] = (24, 32, 48, 64), dropout: float = 0.2):
+        super().__init__()
+        blocks: list[nn.Module] = []
+        before = channels
+        for i, width in enumerate(widths):
+            blocks.append(_Residual(before, width, stride=2 if samples >> i >= 8 else 1))
+            before = width
+        self.blocks = nn.Sequential(*blocks)
+        self.head = nn.Sequential(nn.Dropout(dropout), nn.Linear(before, classes))
+
+    def forward(self, windows: Tensor) -> Tensor:
+        """Logits ``(batch, classes)``."""
+        return self.head(self.blocks(windows).mean(-1))  # type: ignore[no-any-return]
+
+
+class TemporalConvNet(nn.Module):
+    """Dilated convolutions without pooling (Bai et al. 2018): a receptive field that doubles with each layer."""
+
+    def __init__(self, channels: int, samples: int, classes: int, width: int = 32, depth: int = 4, dropout: float = 0.2):
+        super().__init__()
+        stride = max(1, samples // 128)
+        self.stem = nn.Conv1d(channels, width, 2 * stride + 1, stride, padding=stride)
+        self.blocks = nn.Sequential(*(_Residual(width, width, 1, dilation=2**i) for i in range(depth)))
+        self.head = nn.Sequential(nn.Dropout(dropout), nn.Linear(width, classes))
+
+    def forward(self, windows: Tensor) -> Tensor:
+        """Logits ``(batch, classes)``."""
+        return self.head(self.blocks(self.stem(windows)).mean(-1))  # type: ignore[no-any-return]
+
+
+class RecurrentNet(nn.Module):
+    """A bidirectional LSTM or GRU over patches of the window, averaged over time.
+
+    Patches (at most `steps` of them) keep long windows affordable: the recurrent cell is stepped once per patch.
+    """
+
+    def __init__(
+        self, channels: int, samples: int, classes: int, cell: str = "lstm", width: int = 48, steps: int = 75, dropout: float = 0.2
+    ):
+        super().__init__()
+        self.patch = max(1, math.ceil(samples / steps))
+        self.padding = -samples % self.patch
+        self.embed = nn.Linear(channels * self.patch, width)
+        recurrent = nn.LSTM if cell == "lstm" else nn.GRU
+        self.recurrent = recurrent(width, width, batch_first=True, bidirectional=True)
+        self.head = nn.Sequential(nn.Dropout(dropout), nn.Linear(4 * width, classes))
+
+    def forward(self, windows: Tensor) -> Tensor:
+        """Logits ``(batch, classes)``."""
+        padded = nn.functional.pad(windows, (0, self.padding))
+        patches = padded.unflatten(-1, (-1, self.patch)).transpose(1, 2).flatten(2)
+        outputs, _ = self.recurrent(torch.tanh(self.embed(patches)))
+        return self.head(torch.cat([outputs.mean(1), outputs.amax(1)], dim=1))  # type: ignore[no-any-return]
+
+
+class Transformer(nn.Module):
+    """A small transformer encoder over patches with learned positions (Vaswani et al. 2017)."""
+
+    def __init__(
+        self, channels: int, samples: int, classes: int, width: int = 48, depth: int = 2, steps: int = 50, dropout: float = 0.1
+    ):
+        super().__init__()
+        self.patch = max(1, math.ceil(samples / steps))
+        self.padding = -samples % self.patch
+        self.embed = nn.Linear(channels * self.patch, width)
+        self.position = nn.Parameter(0.02 * torch.randn((samples + self.padding) // self.patch, width))
+        layer = nn.TransformerEncoderLayer(width, 4, 2 * width, dropout, batch_first=True, norm_first=True)
+        self.encoder = nn.TransformerEncoder(layer, depth, enable_nested_tensor=False)
+        self.head = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, classes))
+
+    def forward(self, windows: Tensor) -> Tensor:
+        """Logits ``(batch, classes)``."""
+        padded = nn.functional.pad(windows, (0, self.padding))
+        patches = padded.unflatten(-1, (-1, self.patch)).transpose(1, 2).flatten(2)
+        return self.head(self.encoder(self.embed(patches) + self.position).mean(1))  # type: ignore[no-any-return]
+
+
+class Perceptron(nn.Module):
+    """A plain multi-layer perceptron on the samples: the student that knows nothing of time."""
+
+    def __init__(self, channels: int, samples: int, classes: int, widths: tuple[int, ...] = (256, 128), dropout: float = 0.3):
+        super().__init__()
+        layers: list[nn.Module] = [nn.Flatten()]
+        before = channels * samples
+        for width in widths:
+            layers += [nn.Linear(before, width), nn.ReLU(), nn.Dropout(dropout)]
+            before = width
+        self.layers = nn.Sequential(*layers, nn.Linear(before, classes))
+
+    def forward(self, windows: Tensor) -> Tensor:
+        """Logits ``(batch, classes)``."""
+        return self.layers(windows)  # type: ignore[no-any-return]
+
+
+NETWORKS: dict[str, Builder] = {
+    "cnn": ConvNet,
+    "deep_cnn": ResidualNet,
+    "tcn": TemporalConvNet,
+    "lstm": lambda c, t, k: RecurrentNet(c, t, k, cell="lstm"),
+    "gru": lambda c, t, k: RecurrentNet(c, t, k, cell="gru"),
+    "transformer": Transformer,
+    "mlp": Perceptron,
+}
+
+
+def build_network(name: str, channels: int, samples: int, classes: int, *, seed: int) -> nn.Module:
+    """A freshly initialised network; the same seed gives the same weights, and no global random state is touched.
+
+    Raises:
+        ConfigError: there is no network of this name.
+    """
+    if name not in NETWORKS:
+        raise ConfigError(f"there is no network '{name}'; known are {', '.join(NETWORKS)}")
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return NETWORKS[name](channels, samples, classes)
