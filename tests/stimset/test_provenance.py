@@ -103,7 +103,7 @@ def failed(value: float | None, passed: bool) -> GateResult:
         {"gate": failed(0.4, False)},
         {"software": {"stimset": 1}},
     ],
-    ids=str,
+    ids="-".join,
 )
 def test_out_of_bounds_is_refused_on_the_way_out(changes):
     with pytest.raises(FormatError):

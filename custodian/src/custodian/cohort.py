@@ -60,6 +60,19 @@ class Cohort:
         """How many persons the training side has."""
         return len(self.windows.person_names) - len(self.validation_persons)
 
+    @property
+    def training_person_indices(self) -> NDArray[np.int64]:
+        """The training persons' indices into ``windows.person_names``, ascending."""
+        everybody = np.arange(len(self.windows.person_names))
+        return everybody[~np.isin(everybody, self.validation_persons)]
+
+    def seal(self, key: bytes) -> str:
+        """A keyed digest of the cohort: tells whether a teacher was trained on this very one, and tells nobody else anything."""
+        whole = hmac.new(key, json.dumps(self.validation_persons).encode(), hashlib.sha256)
+        for array in (self.windows.values, self.windows.labels, self.windows.person):
+            whole.update(np.ascontiguousarray(array).tobytes())
+        return whole.hexdigest()
+
     def save(self, folder: Path) -> None:
         """Write the cohort into a private folder."""
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)

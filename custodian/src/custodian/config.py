@@ -16,6 +16,9 @@ from stimset.errors import ConfigError
 
 HOME_VARIABLE = "CUSTODIAN_HOME"
 SETTINGS_FILE = "custodian.toml"
+PSEUDONYM_KEY_FILE = "pseudonym.key"
+GATE_KEY_FILE = "gate.key"
+SECRET_BYTES = 32
 
 
 @dataclass(frozen=True)
@@ -108,6 +111,20 @@ class Home:
     def candidates(self, name: str) -> Path:
         """The candidate set of this name: shards, and the gate's sealed verdict beside them."""
         return self.root / "candidates" / name
+
+    def secret(self, name: str) -> bytes:
+        """One of the home's own random secrets (`PSEUDONYM_KEY_FILE`, `GATE_KEY_FILE`).
+
+        Raises:
+            ConfigError: it can't be read, or is cut short.
+        """
+        try:
+            key = (self.keys / name).read_bytes()
+        except OSError:
+            key = b""
+        if len(key) != SECRET_BYTES:
+            raise ConfigError(f"{self.keys / name} can't be read or is damaged; restore it from a backup")
+        return key
 
     def settings(self) -> Settings:
         """Read ``custodian.toml``.

@@ -1,19 +1,25 @@
 """A trained student as an ONNX graph: windows in, probabilities out, every step between as standard operators.
 
-Features and everything that compares or divides is computed in float64, as in NumPy: a forest's thresholds lie between values of its
-training windows, and a difference of 1e-7 on the way to them would send windows down the other branch.
+Features and everything that compares or divides is computed in float64, as in NumPy: a forest's thresholds lie between
+values of its training windows, and a difference of 1e-7 on the way to them would send windows down the other branch.
 """
 
 from __future__ import annotations
 
+import contextlib
+import io
+import logging
+import threading
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import onnx
-from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 from sklearn.neighbors import KNeighborsRegressor
+
+from stimset.errors import StimsetError
 from stimset.learning import sklearn_families as families
 from stimset.learning.features import FLOOR, Spectral
 
@@ -31,6 +37,7 @@ class Graph:
         self.constants: list[onnx.TensorProto] = []
 
     def __call__(self, operator: str, *inputs: str, output: str = "", **attributes: Any) -> str:
+        """Add a node."""
         name = output or f"{operator.lower()}_{len(self.nodes)}"
         self.nodes.append(helper.make_node(operator, list(inputs), [name], name=name, **attributes))
         return name
@@ -70,10 +77,7 @@ def of_features(student: families.FeatureEstimator) -> onnx.ModelProto:
     classes = len(student.classes_)
     g = Graph()
     windows = g("Cast", INPUT, to=TensorProto.DOUBLE)
-    if student.features == "spectral":
-        described = _spectral(g, windows, Spectral.of(samples))
-    else:
-        described = windows
+    described = _spectral(g, windows, Spectral.of(samples)) if student.features == "spectral" else windows
     described = g("Reshape", described, g.whole(-1, len(student.mean_)))
     described = g("Div", g("Sub", described, g.constant(student.mean_)), g.constant(student.scale_))
     if student.limit_ is not None:
@@ -120,7 +124,7 @@ def _spectral(g: Graph, windows: str, constants: Spectral) -> str:
 
 
 def _power(g: Graph, signal: str, length: int) -> str:
-    """Squared magnitude of the one-sided transform: ``(batch, channels, samples)`` to ``(batch, channels, length // 2 + 1)``."""
+    """Squared magnitude of the one-sided transform over time; its last axis has ``length // 2 + 1`` entries."""
     complex_signal = g("Unsqueeze", signal, g.whole(3))
     transformed = g("DFT", complex_signal, g.constant(length, np.int64), axis=2, onesided=1)
     return g("ReduceSum", g("Mul", transformed, transformed), g.whole(3), keepdims=0)
@@ -138,7 +142,7 @@ def _model(g: Graph, model: Any, features: str, student: families.FeatureEstimat
     from skl2onnx.common.data_types import FloatTensorType
 
     options = {id(model): {"zipmap": False}} if student.answers == "chances" else None
-    with _plain_attributes():
+    with _PlainAttributes():
         converted = to_onnx(
             model,
             initial_types=[("features", FloatTensorType([None, len(student.mean_)]))],
@@ -168,13 +172,17 @@ def _neighbours(g: Graph, model: KNeighborsRegressor, features: str) -> str:
     return g("Div", total, g("ReduceSum", weights, g.whole(1), keepdims=1))
 
 
-class _plain_attributes:
+class _PlainAttributes:
     """While it is entered, NumPy scalars become Python numbers on their way into ONNX attributes.
 
-    skl2onnx passes the nodes of histogram gradient boosting as NumPy scalars, which onnx refuses ("Expected an int, got a boolean").
+    skl2onnx passes the nodes of histogram gradient boosting as NumPy scalars, which onnx refuses ("Expected an int, got
+    a boolean"). The function is replaced for the whole process, so one export at a time (a lock sees to it).
     """
 
+    _one_at_a_time = threading.Lock()
+
     def __enter__(self) -> None:
+        self._one_at_a_time.acquire()
         self._original = helper.make_attribute
 
         def make_attribute(key: str, value: Any, *args: Any, **kwargs: Any) -> onnx.AttributeProto:
@@ -189,15 +197,11 @@ class _plain_attributes:
 
     def __exit__(self, *_: object) -> None:
         helper.make_attribute = self._original
+        self._one_at_a_time.release()
 
 
 def of_network(network: Any, channels: int, samples: int) -> onnx.ModelProto:
     """The ONNX graph of a torch module that maps windows to logits, with a softmax behind it."""
-    import contextlib
-    import io
-    import logging
-    import warnings
-
     import torch
 
     class Answering(torch.nn.Module):
@@ -227,7 +231,7 @@ def of_network(network: Any, channels: int, samples: int) -> onnx.ModelProto:
     finally:
         exporters.setLevel(level)
     if program is None:
-        raise RuntimeError("torch.onnx.export returned nothing")
+        raise StimsetError("torch's ONNX exporter returned nothing; check that torch and onnxscript fit each other")
     model: onnx.ModelProto = program.model_proto
     return stripped(model)
 
@@ -259,17 +263,13 @@ def with_metadata(model: onnx.ModelProto, metadata: Mapping[str, str]) -> bytes:
     """The finished file: checked, with `metadata` in its properties.
 
     Raises:
-        onnx.checker.ValidationError: the graph is not valid.
+        StimsetError: onnx's checker refuses the graph.
     """
     del model.metadata_props[:]
     helper.set_model_props(model, dict(metadata))
     model.producer_name, model.producer_version = "stimset-consumer", ""
-    onnx.checker.check_model(model, full_check=True)
+    try:
+        onnx.checker.check_model(model, full_check=True)
+    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
+        raise StimsetError(f"the exported graph is not valid ONNX: {str(error).splitlines()[0]}") from None
     return model.SerializeToString(deterministic=True)  # type: ignore[no-any-return]
-
-
-def probabilities(session: Any, windows: NDArray[np.float32], batch: int = 512) -> NDArray[np.float64]:
-    """Answers ``(n, classes)`` of an onnxruntime session."""
-    parts = [session.run([OUTPUT], {INPUT: windows[i : i + batch]})[0] for i in range(0, len(windows), batch)]
-    joined: NDArray[np.float64] = np.concatenate(parts).astype(np.float64)
-    return joined

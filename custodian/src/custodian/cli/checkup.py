@@ -96,7 +96,7 @@ def _folders(home: Home) -> Finding:
 
 def _secrets(home: Home) -> Finding:
     from custodian.publish.keys import BUILDER_FILE, ONLINE_FILE
-    from custodian.service.homes import GATE_KEY_FILE, PSEUDONYM_KEY_FILE
+    from custodian.config import GATE_KEY_FILE, PSEUDONYM_KEY_FILE
 
     names = [home.keys / n for n in (BUILDER_FILE, ONLINE_FILE, PSEUDONYM_KEY_FILE, GATE_KEY_FILE)]
     secret = [*names, home.tls / "ca.key", home.tls / "server.key", home.database]

@@ -2,7 +2,7 @@
 
 Usage::
 
-    objective = excite_belief(weight=1.0) + inhibit_identity(weight=0.5, expected=shares) + stay_near(weight=0.1)
+    objective = excite_belief(1.0) + 0.5 * stay_near() + inhibit(0.5, shares)    # inhibit: custodian.inhibition
     cost, parts = objective(responses)      # scalar, and each part by name
 
 Every cost is a mean over the batch, and no stimulus's cost depends on another's: a set made in batches of 10 equals a set made in
@@ -79,26 +79,6 @@ def excite_belief(weight: float = 1.0) -> Objective:
         return (wanted * (wanted.log() - torch.log_softmax(r.logits, dim=1))).sum(1).mean()
 
     return Objective((Drive("belief", weight, cost),))
-
-
-def inhibit_identity(weight: float = 1.0, *, expected: Tensor) -> Objective:
-    """Drive the identity networks' answers toward "nobody in particular".
-
-    Args:
-        weight: of this drive.
-        expected: ``(classes, persons)``, rows sum to 1: what may be said of the person from the label alone. Rows of ``1/persons`` ask for
-            "any person, equally", which also erases what the label itself says of the persons.
-
-    Cost: mean over networks and stimuli of KL(expected for the wanted belief || answer) in nats. It says nothing about networks other
-    than these; the gate judges by attackers that were trained apart (`custodian.gate.attacks`).
-    """
-
-    def cost(r: Responses) -> Tensor:
-        goal = (r.wanted @ expected.to(r.wanted)).clamp_min(1e-6)
-        parts = [(goal * (goal.log() - torch.log_softmax(logits, dim=1))).sum(1).mean() for logits in r.identity]
-        return torch.stack(parts).mean()
-
-    return Objective((Drive("identity", weight, cost),))
 
 
 def stay_near(weight: float = 1.0) -> Objective:

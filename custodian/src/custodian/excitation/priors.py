@@ -5,7 +5,7 @@ Each prior says which statistics of patients it reads (`Prior.aggregates`); they
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
 from typing import Any, Protocol
@@ -28,14 +28,17 @@ QUANTILES = np.linspace(0.005, 0.995, 41)
 class Prior(Protocol):
     """A source of starting points."""
 
-    spec: WindowSpec
+    @property
+    def spec(self) -> WindowSpec:
+        """What the starts imitate."""
+        ...
 
     def sample(self, count: int, rng: np.random.Generator) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
         """``count`` starts ``(count, channels, samples)`` and the class that each was drawn for ``(count,)``."""
         ...
 
     @property
-    def aggregates(self) -> tuple[Mapping[str, Any], ...]:
+    def aggregates(self) -> Sequence[Mapping[str, Any]]:
         """The statistics of patients that were read: name, numbers, bound, epsilon, delta."""
         ...
 
@@ -83,7 +86,7 @@ class ClassStatistics:
     def numbers(self) -> int:
         """How many real numbers were read from patients."""
         frequencies, c, _ = self.factor.shape
-        return frequencies * c * c + 2 * (c + c * (c + 1) // 2) + 1 + self.marginal.size
+        return int(frequencies * c * c + 2 * (c + c * (c + 1) // 2) + 1 + self.marginal.size)
 
 
 @dataclass(frozen=True)
@@ -153,7 +156,7 @@ def _bounded(person: NDArray[np.int64], rows: NDArray[np.int64], rng: np.random.
     order = shuffled[np.argsort(person[shuffled], kind="stable")]
     owners = person[order]
     place = np.arange(len(order)) - np.searchsorted(owners, owners)
-    return order[place < MAX_WINDOWS_PER_PERSON]
+    return np.asarray(order[place < MAX_WINDOWS_PER_PERSON])
 
 
 def _statistics(values: Floats, share: float) -> ClassStatistics:

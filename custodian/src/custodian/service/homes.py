@@ -6,15 +6,12 @@ import json
 import secrets
 import shutil
 
-from custodian.config import Home, Settings, write_secret
+from custodian.config import GATE_KEY_FILE, PSEUDONYM_KEY_FILE, SECRET_BYTES, Home, Settings, write_secret
 from custodian.publish.keys import create_keys
 from custodian.service import pki
 from custodian.state.database import Partners
 from stimset.errors import ConfigError
 
-PSEUDONYM_KEY_FILE = "pseudonym.key"
-GATE_KEY_FILE = "gate.key"
-SECRET_BYTES = 32
 MAX_NAME = 80
 
 

@@ -1,8 +1,4 @@
-"""Train the teacher and the identity networks.
-
-The teacher learns labels from the training persons' windows; the epoch is chosen by Cohen's kappa on the validation persons. The identity
-networks learn persons instead of labels; inhibition drives stimuli away from what they recognise.
-"""
+"""Train the teacher: it learns labels from the training persons' windows; Cohen's kappa on the validation persons chooses the epoch."""
 
 from __future__ import annotations
 
@@ -17,12 +13,9 @@ from stimset.errors import ConfigError
 from stimset.learning.networks import NETWORKS, build_network
 from stimset.learning.training import History, TrainingPlan, Validation, soft_targets, train
 from stimset.metrics import cohen_kappa
-from stimset.windows import Windows
 
 # Against memorisation (shared knowledge of the field: what a teacher remembers of single patients, its soft labels tell).
 TEACHER_PLAN = TrainingPlan(epochs=10, label_smoothing=0.05, noise=0.1, shift=0.05, patience=3, steps_at_least=400)
-IDENTITY_PLAN = TrainingPlan(epochs=6, noise=0.1, shift=0.25, steps_at_least=400)
-IDENTITY_ARCHITECTURES = ("cnn", "tcn")
 
 OnEpoch = Callable[[int, str], None]
 
@@ -59,28 +52,3 @@ def train_teacher(
         "trainingWindows": len(training), "trainingPersons": cohort.training_persons,
     }  # fmt: skip
     return TrainedNetwork(network.cpu(), architecture, spec, spec.classes, facts)
-
-
-def train_identity_networks(
-    windows: Windows, persons: np.ndarray, *, architectures: tuple[str, ...] = IDENTITY_ARCHITECTURES,
-    plan: TrainingPlan = IDENTITY_PLAN, seed: int = 0, device: str = "cpu", on_epoch: OnEpoch | None = None,
-) -> list[TrainedNetwork]:  # fmt: skip
-    """Train networks that tell persons apart: ``persons`` are the indices that become their outputs, in this order.
-
-    They are trained with noise and shifts, so that what they recognise is not an accident of single samples.
-    """
-    numbers = np.searchsorted(persons, windows.person)
-    networks = []
-    for i, architecture in enumerate(architectures):
-        network = build_network(architecture, windows.spec.channels, windows.spec.samples, len(persons), seed=seed + i)
-
-        def report(epoch: int, history: History, name: str = architecture) -> None:
-            if on_epoch:
-                on_epoch(epoch + 1, f"identity {name}: loss {history.losses[-1]:.3f}")
-
-        history = train(
-            network, windows.values, soft_targets(numbers, len(persons)), plan, seed=seed + i, device=device, on_epoch=report
-        )
-        facts = {"plan": asdict(plan), "seed": seed + i, "loss": history.losses[-1]}
-        networks.append(TrainedNetwork(network.cpu(), architecture, windows.spec, len(persons), facts))
-    return networks

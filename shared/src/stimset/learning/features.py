@@ -104,4 +104,4 @@ def _spectral(windows: Floats, constants: Spectral) -> Floats:
     cube = scaled * scaled * scaled
     skewness, kurtosis = cube.mean(axis=2, keepdims=True), (cube * scaled).mean(axis=2, keepdims=True)
     features = np.concatenate([bands, np.log(power), correlation, mean, rough, skewness, kurtosis], axis=2)
-    return features.reshape(len(windows), -1)
+    return features.reshape(len(windows), features.shape[1] * features.shape[2])

@@ -72,7 +72,7 @@ class FeatureEstimator(SoftLabelEstimator):
     def _answer(self, values: Values) -> Floats:
         described = self._standardised(describe(values, self.features))
         if self.answers == "chances":
-            certain: Floats = self.models_[0].predict_proba(described)
+            certain: Floats = self.models_[0].predict_proba(described).astype(np.float64)
             return certain
         outputs = np.concatenate([m.predict(described).reshape(len(values), -1) for m in self.models_], axis=1)
         return finished(outputs, self.answers)
@@ -90,10 +90,9 @@ class FeatureEstimator(SoftLabelEstimator):
 
 def finished(outputs: Floats, answers: Answers) -> Floats:
     """Probabilities from what models gave, both ``(n, classes)``."""
+    raised = np.clip(outputs, LEAST_SHARE, 1.0)
     if answers == "logits":
         raised = np.exp(outputs - outputs.max(axis=1, keepdims=True))
-    else:
-        raised = np.clip(outputs, LEAST_SHARE, 1.0)
     probabilities: Floats = raised / raised.sum(axis=1, keepdims=True)
     return probabilities
 

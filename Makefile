@@ -1,0 +1,77 @@
+# Everything starts here. 'make demo' and 'make test' set up .venv by themselves; all they need is Python 3.11+ and make.
+SHELL := /bin/sh
+.SHELLFLAGS := -eu -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+MAKEFLAGS += --no-print-directory
+
+# An interpreter of version 3.11 or later; choose another by 'make PYTHON=/path/to/python3 ...'.
+PYTHON ?= $(shell for p in python3 python3.11 python3.12 python3.13 python3.14 python; do \
+	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done; true)
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.stamp
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+# Installed first and alone, so that no other package's range chooses the version (a range alone may pull several GB).
+TORCH := $(shell sed -n 's/^\(torch==.*\)/\1/p' constraints.txt)
+# Processes side by side in 'make test'; 0 runs everything in one.
+JOBS ?= 2
+# Two processes with two threads each on two cores run ten times slower than with one each.
+export OMP_NUM_THREADS := 1
+
+.PHONY: help setup demo test test-slow check bench fmt stubs clean
+
+help: ## print this list
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1@\2/p' $(firstword $(MAKEFILE_LIST)) | column -t -s @ 2>/dev/null \
+		|| sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1: \2/p' $(firstword $(MAKEFILE_LIST))
+
+setup: $(STAMP) ## create .venv with everything (the other targets do it by themselves)
+
+$(STAMP): constraints.txt pyproject.toml shared/pyproject.toml custodian/pyproject.toml consumer/pyproject.toml
+	@test -n "$(PYTHON)" || { echo "error: no Python 3.11 or later is found; install one, or name it: make PYTHON=/path/to/python3" >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
+		|| { echo "error: '$(PYTHON)' is no Python 3.11 or later; name another: make PYTHON=/path/to/python3" >&2; exit 1; }
+	@echo "setting up $(VENV) with $$($(PYTHON) --version) (once; a few minutes)"
+	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(VENV) >/dev/null 2>&1 \
+		|| { $(PYTHON) -m venv --clear --without-pip $(VENV) && $(PYTHON) -m pip --quiet --python $(BIN)/python install pip; } >/dev/null 2>&1 \
+		|| { rm -rf $(VENV); echo "error: '$(PYTHON)' can't make a virtual environment; install its venv module (Debian, Ubuntu: apt-get install python3-venv)" >&2; exit 1; }
+	@$(PIP) install --upgrade "pip>=25.1"
+	@$(PIP) install -c constraints.txt $(TORCH)
+	@$(PIP) install -c constraints.txt -e ./shared[learning,records] -e ./custodian -e ./consumer[torch] --group dev
+	@touch $@
+
+demo: $(STAMP) ## the main job, to build/demo/report.html; real recordings: make demo DATA=../path/to/apnea-ecg
+	$(BIN)/python deploy/demo/run.py $(if $(DATA),--data "$(DATA)")
+
+test: $(STAMP) ## the tests, without those that take minutes; choose by ARGS="-k verify"
+	$(BIN)/python -m pytest -n $(JOBS) $(ARGS)
+
+test-slow: $(STAMP) ## the tests that take minutes
+	$(BIN)/python -m pytest -m slow $(ARGS)
+
+check: $(STAMP) ## lint, types, import contracts, .proto files and their stubs
+	$(PIP) check
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/buf lint protos
+	sh protos/generate.sh --check
+
+bench: $(STAMP) ## the benchmarks, to build/bench/NAME.json; one of them: make bench BENCH=NAME; options by ARGS
+	@mkdir -p build/bench
+	@for script in tests/benchmarks/bench_$(or $(BENCH),*).py; do \
+		test -f "$$script" || { echo "error: there is no benchmark $$script" >&2; exit 1; }; \
+		echo "$$script"; $(BIN)/python "$$script" $(if $(DATA),--data "$(DATA)") $(ARGS); \
+	done
+
+fmt: $(STAMP) ## sort imports and format
+	$(BIN)/ruff check --select I --fix .
+	$(BIN)/ruff format .
+
+stubs: $(STAMP) ## write the Python stubs of protos/ anew
+	sh protos/generate.sh
+
+clean: ## remove what was built; .venv too
+	rm -rf build dist $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+	find . -name '*.egg-info' -type d -prune -exec rm -rf {} +

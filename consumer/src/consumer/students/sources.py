@@ -1,0 +1,56 @@
+"""Finding what a command names: a release by id or folder, verified anew each time; a student by name or folder."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from consumer.config import Home
+from consumer.enrolment import trusted
+from consumer.students.student import STUDENT_FILE, Student
+from stimset.errors import ConfigError, UnknownSigner
+from stimset.roots import TrustedRoot
+from stimset.verifying import VerifiedRelease, verify
+
+
+def open_release(home: Home, named: str) -> VerifiedRelease:
+    """Verify the release of this id in the home, or in this folder, against the roots of the trusted custodians.
+
+    Raises:
+        ConfigError: there is no such release, or no custodian is trusted.
+        VerificationError: a promise does not hold.
+    """
+    folder = home.releases / named if named not in ("", ".", "..") and "/" not in named else Path(named)
+    if not folder.is_dir():
+        folder = Path(named)
+    if not folder.is_dir():
+        raise ConfigError(f"there is no release '{named}' in {home.releases}, and no such folder; run 'consumer pull'")
+    known = trusted(home)
+    if not known:
+        raise ConfigError("no custodian is trusted yet; run 'consumer trust'")
+    for position, custodian in enumerate(known):
+        try:
+            return verify(folder, TrustedRoot.load(custodian.root_file, custodian.fingerprint))
+        except UnknownSigner:
+            if position == len(known) - 1:
+                raise
+    raise ConfigError("no custodian is trusted yet; run 'consumer trust'")
+
+
+def open_students(home: Home, named: Sequence[str]) -> list[Student]:
+    """Students by name in the home, or by folder; all of the home's where none is named.
+
+    Raises:
+        ConfigError: there is none, or not one of this name.
+        FormatError, ContentMismatch: as `Student.load`.
+    """
+    if not named:
+        folders = sorted(p.parent for p in home.students.glob(f"*/{STUDENT_FILE}"))
+        if not folders:
+            raise ConfigError(f"there is no student in {home.students} yet; run 'consumer train'")
+        return [Student.load(folder) for folder in folders]
+    students = []
+    for name in named:
+        inside = home.students / name
+        students.append(Student.load(inside if "/" not in name and inside.is_dir() else Path(name)))
+    return students

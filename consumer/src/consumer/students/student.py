@@ -1,0 +1,203 @@
+"""A trained student as it lies in the home folder, and as it answers: an ONNX file with its lineage.
+
+Every student is turned into ONNX when it is trained, and only that form is kept. What is benchmarked is therefore byte
+for byte what is exported and deployed, nothing on disk can run code when it is read (no pickle), and a student answers
+without the library that trained it. ``HOME/students/NAME/``::
+
+    student.onnx         windows (batch, channels, samples) -> probabilities (batch, classes)
+    probe.safetensors    held-out stimuli with the answers of the model in memory: what parity is checked against, at
+    any time student.json         family, seed, parameters, lineage, training; SHA-256 of the two files; written last
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors.numpy import load, save
+
+from stimset.errors import ConfigError, ContentMismatch, FormatError, StimsetError
+from stimset.release import StimulusArrays
+from stimset.windows import WindowSpec
+
+MODEL_FILE, PROBE_FILE, STUDENT_FILE = "student.onnx", "probe.safetensors", "student.json"
+INPUT, OUTPUT = "windows", "probabilities"
+MAX_MODEL_BYTES = 1 << 30
+MAX_DOCUMENT_BYTES = 4 << 20
+_BATCH = 512
+
+
+@dataclass(frozen=True)
+class Lineage:
+    """Which release a student learned from.
+
+    Attributes:
+        release: its id.
+        custodian: who signed it.
+        statement_sha256: of the signed statement's canonical bytes: this names the content, not only the id.
+        root_fingerprint: SHA-256 of the root that was pinned when it was verified.
+        simulated: true where the release's patients are simulated.
+    """
+
+    release: str
+    custodian: str
+    statement_sha256: str
+    root_fingerprint: str
+    simulated: bool
+
+
+@dataclass(frozen=True)
+class Student:
+    """A trained student.
+
+    Attributes:
+        name: ``RELEASE-FAMILY-SEED``.
+        family: see `stimset.learning.families`.
+        seed: of its training.
+        parameters: those of the family that were not the defaults.
+        lineage: what it learned from.
+        spec: which windows it expects.
+        training: counts of stimuli, seconds, and how it agrees with the teacher on held-out stimuli: plain JSON values.
+        model: the ONNX file's bytes.
+        probe: held-out stimuli, and the probabilities that the model in memory gave for them.
+    """
+
+    name: str
+    family: str
+    seed: int
+    parameters: Mapping[str, Any]
+    lineage: Lineage
+    spec: WindowSpec
+    training: Mapping[str, Any]
+    model: bytes
+    probe: StimulusArrays
+
+    def predict_proba(self, windows: NDArray[np.float32]) -> NDArray[np.float64]:
+        """Probabilities ``(n, classes)`` of windows ``(n, channels, samples)``, by onnxruntime.
+
+        Raises:
+            FormatError: the windows are not float32 of the student's shape.
+            StimsetError: onnxruntime can't run the model.
+        """
+        if windows.dtype != np.float32 or windows.shape[1:] != self.spec.shape:
+            raise FormatError(
+                f"{self.name} expects float32 windows of shape (n, {self.spec.channels}, {self.spec.samples})"
+            )
+        if not len(windows):
+            return np.empty((0, self.spec.classes))
+        parts = [
+            self.session.run([OUTPUT], {INPUT: windows[i : i + _BATCH]})[0] for i in range(0, len(windows), _BATCH)
+        ]
+        answers: NDArray[np.float64] = np.concatenate(parts).astype(np.float64)
+        if answers.shape != (len(windows), self.spec.classes) or not np.isfinite(answers).all():
+            raise StimsetError(f"{self.name} answers with something else than probabilities; train it again")
+        return answers
+
+    @functools.cached_property
+    def session(self) -> Any:
+        """The onnxruntime session (one thread, CPU)."""
+        import onnxruntime
+
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = options.inter_op_num_threads = 1
+        options.log_severity_level = 3
+        try:
+            return onnxruntime.InferenceSession(self.model, options, providers=["CPUExecutionProvider"])
+        except Exception as error:  # onnxruntime's exceptions have no common base
+            raise StimsetError(f"{self.name}: onnxruntime can't load the model: {str(error).splitlines()[0]}") from None
+
+    def to_document(self) -> dict[str, Any]:
+        """What ``student.json`` holds, without the digests."""
+        return {
+            "name": self.name, "family": self.family, "seed": self.seed, "parameters": dict(self.parameters),
+            "release": self.lineage.release, "custodian": self.lineage.custodian,
+            "statementSha256": self.lineage.statement_sha256, "rootFingerprint": self.lineage.root_fingerprint,
+            "simulated": self.lineage.simulated, "windowSpec": self.spec.to_document(), "training": dict(self.training),
+        }  # fmt: skip
+
+    def save(self, students: Path) -> Path:
+        """Write the student's folder below `students`; a student of the same name is replaced.
+
+        Returns:
+            The folder.
+        """
+        folder = students / self.name
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / STUDENT_FILE).unlink(missing_ok=True)
+        probe = save({"values": self.probe.values, "probabilities": self.probe.probabilities})
+        document = self.to_document() | {"files": {MODEL_FILE: _sha256(self.model), PROBE_FILE: _sha256(probe)}}
+        write_whole(folder / MODEL_FILE, self.model)
+        write_whole(folder / PROBE_FILE, probe)
+        text = json.dumps(document, indent=2, sort_keys=True, allow_nan=False, ensure_ascii=False)
+        write_whole(folder / STUDENT_FILE, text.encode())
+        return folder
+
+    @classmethod
+    def load(cls, folder: Path) -> Student:
+        """Read a student's folder.
+
+        Raises:
+            ConfigError: there is no student in it.
+            FormatError: a file is malformed.
+            ContentMismatch: a file was changed after training.
+        """
+        if not (folder / STUDENT_FILE).is_file():
+            raise ConfigError(f"{folder} holds no trained student (no {STUDENT_FILE}); run 'consumer train'")
+        try:
+            document = json.loads(_bounded(folder / STUDENT_FILE, MAX_DOCUMENT_BYTES))
+            model, probe = (
+                _bounded(folder / MODEL_FILE, MAX_MODEL_BYTES),
+                _bounded(folder / PROBE_FILE, MAX_MODEL_BYTES),
+            )
+            for name, data in ((MODEL_FILE, model), (PROBE_FILE, probe)):
+                if document["files"][name] != _sha256(data):
+                    raise ContentMismatch(f"{folder / name} was changed after training; train the student again")
+            arrays = load(probe)
+            lineage = Lineage(
+                document["release"], document["custodian"], document["statementSha256"], document["rootFingerprint"],
+                bool(document["simulated"]),
+            )  # fmt: skip
+            spec = WindowSpec.from_document(document["windowSpec"])
+            return cls(
+                str(document["name"]), str(document["family"]), int(document["seed"]), dict(document["parameters"]),
+                lineage, spec, dict(document["training"]), model, StimulusArrays(arrays["values"],
+                arrays["probabilities"]),
+            )  # fmt: skip
+        except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
+            raise FormatError(f"{folder}: not a student's folder ({type(error).__name__}: {error})") from None
+
+
+def write_whole(path: Path, data: bytes) -> None:
+    """Write a file in one step: a crash leaves the old one or the new one.
+
+    Raises:
+        ConfigError: the place can't be written to.
+    """
+    partial = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial.write_bytes(data)
+        partial.replace(path)
+    except OSError as error:
+        partial.unlink(missing_ok=True)
+        raise ConfigError(f"{path} can't be written: {error.strerror}") from None
+
+
+def _sha256(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+def _bounded(path: Path, most: int) -> bytes:
+    size = path.stat().st_size
+    if size > most:
+        raise FormatError(f"{path} has {size} bytes; at most {most} are allowed")
+    return path.read_bytes()

@@ -1,0 +1,20 @@
+"""Where torch computes."""
+
+from __future__ import annotations
+
+from stimset.errors import ConfigError
+
+
+def choose_device(name: str) -> str:
+    """``auto`` takes a GPU where there is one.
+
+    Raises:
+        ConfigError: the name is unknown, or CUDA is asked for and there is none.
+    """
+    import torch
+
+    if name not in ("auto", "cpu", "cuda"):
+        raise ConfigError(f"there is no device '{name}'; known are auto, cpu, cuda")
+    if name == "cuda" and not torch.cuda.is_available():
+        raise ConfigError("--device cuda: torch sees no CUDA device; use --device cpu, or install a CUDA build of torch")
+    return "cuda" if name != "cpu" and torch.cuda.is_available() else "cpu"

@@ -1,0 +1,195 @@
+"""Make a candidate set, shard by shard.
+
+Shards are seeded by their number alone, written in one step each, and skipped when they are there: work that was killed goes on where
+it was, and ends in the same bytes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors.numpy import save
+from torch import nn
+
+from custodian.cohort import Cohort
+from custodian.excitation.ascent import ascend
+from custodian.excitation.candidates import CandidateSet
+from custodian.excitation.generator import generate
+from custodian.excitation.objectives import Objective, excite_belief, stay_near
+from custodian.excitation.priors import Prior, build_prior
+from custodian.excitation.recipe import Recipe
+from custodian.inhibition import expected_persons, inhibit
+from custodian.teacher.checkpoint import TrainedNetwork
+from stimset.errors import ConfigError
+from stimset.learning.training import predict
+from stimset.windows import WindowSpec
+
+JOB_FILE = "job.json"
+SHARD_STIMULI = 1000
+
+OnProgress = Callable[[float], None]
+
+
+@dataclass(frozen=True)
+class Excitation:
+    """Everything that shards are made from; no shard needs another.
+
+    Attributes:
+        recipe: how.
+        spec: what the stimuli imitate.
+        teacher: in evaluation mode, without gradients of its own.
+        identity: identity networks, likewise; empty without inhibition.
+        prior: what the ascent starts from; None for the generator.
+        objective: what the ascent climbs; empty without steps.
+        seed: of everything.
+        batch: stimuli at once: memory, not results to more than rounding.
+        device: a torch device.
+    """
+
+    recipe: Recipe
+    spec: WindowSpec
+    teacher: nn.Module
+    identity: Sequence[nn.Module]
+    prior: Prior | None
+    objective: Objective
+    seed: int
+    batch: int
+    device: str
+
+    def shard(self, number: int, count: int, on_progress: OnProgress) -> bytes:
+        """The safetensors bytes of one shard of ``count`` stimuli."""
+        rng = np.random.default_rng([self.seed, number])
+        values = self._generated(count, rng, on_progress) if self.prior is None else self._ascended(count, rng, on_progress)
+        probabilities = predict(self.teacher, values).astype(np.float32)
+        return save({"values": values, "probabilities": probabilities})
+
+    def _generated(self, count: int, rng: np.random.Generator, on_progress: OnProgress) -> NDArray[np.float32]:
+        return generate(
+            self.recipe.generator, self.spec, self.teacher, count, rng, device=self.device, on_stimulus=on_progress
+        )
+
+    def _ascended(self, count: int, rng: np.random.Generator, on_progress: OnProgress) -> NDArray[np.float32]:
+        if self.prior is None:
+            raise ConfigError(f"recipe '{self.recipe.name}' has no prior to start from")
+        start, classes = self.prior.sample(count, rng)
+        wanted = wanted_beliefs(self.recipe, classes, self.spec.classes, rng)
+        ascent = self.recipe.ascent
+        made = []
+        for i in range(0, count, self.batch):
+            first, belief = (torch.from_numpy(a[i : i + self.batch]).to(self.device) for a in (start, wanted))
+            stimuli = ascend(
+                first, belief, self.objective, self.teacher, self.identity, steps=ascent.steps, learning_rate=ascent.learning_rate,
+                clip=self.spec.clip,
+            )  # fmt: skip
+            made.append(stimuli.cpu().numpy())
+            on_progress(min(count, i + self.batch))
+        return np.concatenate(made)
+
+
+def excite(
+    cohort: Cohort, teacher: TrainedNetwork, identity: Sequence[TrainedNetwork], recipe: Recipe, *, count: int, seed: int, folder: Path,
+    batch: int = 500, device: str = "cpu", on_progress: OnProgress = lambda done: None,
+) -> CandidateSet:  # fmt: skip
+    """Make ``count`` stimuli in `folder`, or go on with what lies there.
+
+    The same arguments give the same bytes on the same kind of device, however often the work was interrupted.
+
+    Raises:
+        ConfigError: the folder holds a set made otherwise, or inhibition is asked for without identity networks.
+    """
+    if count < 1:
+        raise ConfigError(f"{count} stimuli can't be made; give --count 1 or more")
+    if recipe.uses_inhibition and not identity:
+        raise ConfigError(f"recipe '{recipe.name}' inhibits identity, but there are no identity networks; run 'custodian train'")
+    used = list(identity) if recipe.uses_inhibition else []
+    _claim(folder, {
+        "recipe": recipe.document(), "count": count, "seed": seed, "batch": batch, "teacher": teacher.digest(),
+        "identity": [network.digest() for network in used],
+    })  # fmt: skip
+    prior = _prior(cohort, recipe, seed)
+    job = Excitation(
+        recipe, cohort.spec, _frozen(teacher, device), [_frozen(n, device) for n in used], prior, _objective(cohort, recipe), seed,
+        batch, device,
+    )  # fmt: skip
+    shards = {
+        f"shard-{number:05d}.safetensors": min(SHARD_STIMULI, count - first)
+        for number, first in enumerate(range(0, count, SHARD_STIMULI))
+    }
+    for number, (name, size) in enumerate(shards.items()):
+        before = number * SHARD_STIMULI
+        if not (folder / name).is_file():
+            data = job.shard(number, size, lambda done, before=before: on_progress(before + done))  # type: ignore[misc]
+            partial = folder / f".{name}"
+            partial.write_bytes(data)
+            partial.replace(folder / name)
+        on_progress(before + size)
+    candidates = CandidateSet(
+        folder, cohort.spec, shards, cohort.simulated, seed, _public_facts(teacher), recipe.document(),
+        tuple(prior.aggregates if prior else ()),
+    )  # fmt: skip
+    candidates.save()
+    return candidates
+
+
+def wanted_beliefs(recipe: Recipe, classes: NDArray[np.int64], k: int, rng: np.random.Generator) -> NDArray[np.float32]:
+    """``(n, k)`` beliefs drawn from a Dirichlet distribution around each start's class."""
+    alpha = np.full((k, k), recipe.belief.others / (k - 1)) + np.eye(k) * (recipe.belief.own - recipe.belief.others / (k - 1))
+    gamma = rng.standard_gamma(alpha[classes]) + 1e-12
+    return (gamma / gamma.sum(1, keepdims=True)).astype(np.float32)  # type: ignore[no-any-return]
+
+
+def _objective(cohort: Cohort, recipe: Recipe) -> Objective:
+    weights, parts = recipe.objective, []
+    if weights.belief:
+        parts.append(excite_belief(weights.belief))
+    if weights.near:
+        parts.append(stay_near(weights.near))
+    if recipe.uses_inhibition:
+        parts.append(inhibit(weights.identity, expected_persons(cohort, recipe.inhibition.toward)))
+    return sum(parts, Objective(()))
+
+
+def _prior(cohort: Cohort, recipe: Recipe, seed: int) -> Prior | None:
+    if recipe.method == "generator":
+        return None
+    # Statistics are drawn from a stream of their own, which no shard's number reaches.
+    return build_prior(recipe.prior, cohort.training, np.random.default_rng([seed, 2**31]))
+
+
+def _frozen(trained: TrainedNetwork, device: str) -> nn.Module:
+    return trained.network.eval().requires_grad_(False).to(device)
+
+
+def _public_facts(teacher: TrainedNetwork) -> Mapping[str, Any]:
+    """What the provenance says of the teacher: how it was trained and how good it is, nothing of persons but their number."""
+    private = {"cohort"}
+    facts = {key: value for key, value in teacher.facts.items() if key not in private}
+    return {"architecture": teacher.architecture, "digest": teacher.digest(), **facts}
+
+
+def _claim(folder: Path, job: Mapping[str, Any]) -> None:
+    """Mark the folder as this job's.
+
+    Raises:
+        ConfigError: it is another's.
+    """
+    digest = hashlib.sha256(json.dumps(job, sort_keys=True).encode()).hexdigest()
+    marker = folder / JOB_FILE
+    if marker.is_file():
+        if json.loads(marker.read_text()).get("digest") != digest:
+            raise ConfigError(
+                f"{folder} holds a set with another recipe, teacher, count, batch or seed; give another --set, or --restart to begin anew"
+            )
+        return
+    if folder.is_dir() and any(folder.iterdir()):
+        raise ConfigError(f"{folder} is not empty and not ours; give another --set")
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    marker.write_text(json.dumps({"digest": digest, **job}, indent=1))

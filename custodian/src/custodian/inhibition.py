@@ -1,0 +1,77 @@
+"""Inhibition: keep stimuli from pointing at single patients.
+
+Identity networks learn the training persons instead of the labels. While a stimulus is excited, `inhibit` drives their answers toward
+"nobody in particular". Inhibition against one network fools that network alone, so there are several, of unlike architectures, trained with
+shifts and noise; and the gate judges only by attackers that were trained apart.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from custodian.cohort import Cohort, person_shares
+from custodian.excitation.objectives import Drive, Objective, Responses
+from custodian.excitation.recipe import Toward
+from custodian.teacher.checkpoint import TrainedNetwork
+from stimset.learning.networks import build_network
+from stimset.learning.training import History, TrainingPlan, soft_targets, train
+
+IDENTITY_PLAN = TrainingPlan(epochs=6, noise=0.1, shift=0.25, steps_at_least=400)
+IDENTITY_ARCHITECTURES = ("cnn", "tcn")
+
+OnEpoch = Callable[[int, str], None]
+
+
+def train_identity_networks(
+    cohort: Cohort, *, architectures: tuple[str, ...] = IDENTITY_ARCHITECTURES, plan: TrainingPlan = IDENTITY_PLAN, seed: int = 0,
+    device: str = "cpu", on_epoch: OnEpoch = lambda epoch, note: None,
+) -> list[TrainedNetwork]:  # fmt: skip
+    """Networks that tell the training persons apart; output ``i`` is the cohort's ``i``-th training person.
+
+    They are trained with noise and shifts, so that what they recognise is no accident of single samples.
+    """
+    windows, persons = cohort.training, cohort.training_person_indices
+    targets = soft_targets(np.searchsorted(persons, windows.person), len(persons))
+    networks = []
+    for i, architecture in enumerate(architectures):
+        network = build_network(architecture, windows.spec.channels, windows.spec.samples, len(persons), seed=seed + i)
+
+        def report(epoch: int, history: History, name: str = architecture) -> None:
+            on_epoch(epoch + 1, f"identity network {name}: loss {history.losses[-1]:.3f}")
+
+        history = train(network, windows.values, targets, plan, seed=seed + i, device=device, on_epoch=report)
+        facts = {"plan": asdict(plan), "seed": seed + i, "loss": history.losses[-1]}
+        networks.append(TrainedNetwork(network.cpu(), architecture, windows.spec, len(persons), facts))
+    return networks
+
+
+def expected_persons(cohort: Cohort, toward: Toward) -> NDArray[np.float32]:
+    """``(classes, training persons)``: what inhibition drives the answers toward, for each class.
+
+    ``base-rate`` is what the label alone says of the person, so that inhibition does not erase the label; ``uniform`` is any person, equally.
+    """
+    if toward == "uniform":
+        persons = cohort.training_persons
+        return np.full((cohort.spec.classes, persons), 1 / persons, np.float32)
+    return person_shares(cohort.training, cohort.training_person_indices)
+
+
+def inhibit(weight: float, expected: NDArray[np.float32]) -> Objective:
+    """Drive the identity networks' answers toward `expected` ``(classes, persons)``.
+
+    Cost: mean over networks and stimuli of KL(expected for the wanted belief || answer) in nats. It says nothing about networks other
+    than these (see `custodian.gate.attacks`).
+    """
+    table = torch.from_numpy(expected)
+
+    def cost(r: Responses) -> torch.Tensor:
+        goal = (r.wanted @ table.to(r.wanted)).clamp_min(1e-6)
+        parts = [(goal * (goal.log() - torch.log_softmax(logits, dim=1))).sum(1).mean() for logits in r.identity]
+        return torch.stack(parts).mean()
+
+    return Objective((Drive("identity", weight, cost),))
