@@ -11,7 +11,7 @@ PYTHON ?= $(shell for p in python3 python3.11 python3.12 python3.13 python3.14 p
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.stamp
-PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+PIP := $(BIN)/python -m pip --disable-pip-version-check -qq
 # Installed first and alone, so that no other package's range chooses the version (a range alone may pull several GB).
 TORCH := $(shell sed -n 's/^\(torch==.*\)/\1/p' constraints.txt)
 # Processes side by side in 'make test'; 0 runs everything in one.
@@ -44,7 +44,7 @@ demo: $(STAMP) ## the main job, to build/demo/report.html; real recordings: make
 	$(BIN)/python deploy/demo/run.py $(if $(DATA),--data "$(DATA)")
 
 test: $(STAMP) ## the tests, without those that take minutes; choose by ARGS="-k verify"
-	$(BIN)/python -m pytest -n $(JOBS) $(ARGS)
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile $(ARGS)
 
 test-slow: $(STAMP) ## the tests that take minutes
 	$(BIN)/python -m pytest -m slow $(ARGS)

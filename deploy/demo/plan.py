@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import secrets
+import shutil
 import subprocess
 import sys
 import time
@@ -57,6 +58,7 @@ class Source:
         partner: the partner's own recordings.
         simulated: true where nobody lives behind them.
         series: what the release is called.
+        note: what a reader of the numbers must know of the recordings.
     """
 
     name: str
@@ -64,6 +66,7 @@ class Source:
     partner: Recordings
     simulated: bool
     series: str
+    note: str = ""
 
 
 def simulated_source(sizes: Sizes, folder: Path) -> Source:
@@ -94,6 +97,7 @@ def apnea_source(folder: Path) -> Source:
         "Apnea-ECG database (PhysioNet): 35 released records at the hospital, 35 test records at the partner",
         (str(records), *released, "--preset", "apnea-5min"),
         Recordings(records, None if labels == records else labels, ("x*",)), False, "apnea",
+        "Eighteen of the database's 32 persons have nights on both sides; that is the database's official split by record.",
     )  # fmt: skip
 
 
@@ -147,8 +151,8 @@ def stages(facts: Facts) -> list[Stage]:
         Stage("excite", "hospital", f"{sizes.stimuli} stimuli: noise with each class's average spectrum, driven uphill until the teacher's "
               "neurons believe in it, while identity networks are driven to 'could be anyone'. The teacher's belief is the label.",
               lambda sh: _excite(sh, facts, "spectral", sizes.stimuli, "main")),
-        Stage("audit", "hospital", "The gate attacks the stimuli with networks that the inhibition never saw, and trains students of another "
-              "kind on them. One failed check, and nothing may leave.", lambda sh: _custodian(sh, facts, "audit", "--set", "main")),
+        Stage("audit", "hospital", "The gate attacks the stimuli with networks that the inhibition never saw, and trains students of "
+              "another kind on them. One failed check, and nothing may leave.", lambda sh: _custodian(sh, facts, "audit", "--set", "main")),
         Stage("release", "hospital", "What the gate admitted is signed: the files' digests, the recipe, and every number that the gate "
               "measured.", lambda sh: _release(sh, facts)),
         Stage("serve", "hospital", "The daemon starts: a process of its own, mutual TLS, without signing keys or passphrase.",
@@ -167,8 +171,7 @@ def stages(facts: Facts) -> list[Stage]:
         Stage("export", "partner", "The best student leaves as one ONNX file, after onnxruntime was seen to answer as it does.",
               lambda sh: _export(sh, facts)),
     ]  # fmt: skip
-    chained = [replace(s, after=(*s.after, *(main[i - 1 : i][0].name,) * (i > 0))) for i, s in enumerate(main)]
-    return _interleaved(chained, _background(facts))
+    return _interleaved(main, _background(facts))
 
 
 def _background(facts: Facts) -> list[Stage]:
@@ -183,10 +186,12 @@ def _background(facts: Facts) -> list[Stage]:
         beside.append(Stage(f"excite-{name}", "hospital", f"A baseline: {count} stimuli by the recipe '{name}'.",
                             lambda sh, n=name, c=count: _excite(sh, facts, n, c, n), ("train",), True))  # type: ignore[misc]  # fmt: skip
     needs = {"true_hard": "ingest", "true_soft": "train", "noise": "excite-noise", "paper": "excite-paper"}
-    for kind in TRAINED_ON:
-        beside.append(Stage(f"referee-{kind}", "referee", f"Baseline students on '{kind}'.",
-                            lambda sh, k=kind: _referee(sh, facts, k), (*ready, needs[kind]), True))  # type: ignore[misc]  # fmt: skip
-    return beside
+    trainings = [
+        Stage(f"referee-{kind}", "referee", f"Baseline students on '{kind}'.",
+              lambda sh, k=kind: _referee(sh, facts, k), (*ready, needs[kind]), True)  # type: ignore[misc]
+        for kind in TRAINED_ON
+    ]  # fmt: skip
+    return beside + trainings
 
 
 def _interleaved(main: list[Stage], beside: list[Stage]) -> list[Stage]:
@@ -212,7 +217,7 @@ def _init(shell: Shell, facts: Facts) -> str:
 def _custodian(shell: Shell, facts: Facts, *arguments: object) -> str:
     name = shell.stage.name
     facts.documents[name] = shell.json("custodian", *arguments)
-    return _last_line(facts.documents[name])
+    return _in_words(name, facts.documents[name])
 
 
 def _ingest(shell: Shell, facts: Facts) -> str:
@@ -226,7 +231,7 @@ def _excite(shell: Shell, facts: Facts, recipe: str, count: int, name: str) -> s
 def _release(shell: Shell, facts: Facts) -> str:
     made = shell.json("custodian", "release", "build", "--set", "main", "--name", facts.source.series)
     facts.documents["release"] = made
-    return f"{made['release']}, {made['stimuli']} stimuli, signed by {', '.join(made['signed_by'])}"
+    return f"{made['release']}, {made['stimuli']} stimuli, signed by key {', '.join(k[:12] for k in made['signed_by'])}"
 
 
 def _serve(shell: Shell, facts: Facts) -> str:
@@ -252,6 +257,7 @@ def _enrol(shell: Shell, facts: Facts) -> str:
     trusted = shell.json(
         "consumer", "trust", "add", sent, "--fingerprint", facts.documents["init"]["root_fingerprint"]
     )
+    facts.documents["trust"] = trusted
     return f"'{added['partner']}' may fetch {', '.join(added['grants'])}; trusts '{trusted['custodian']}'"
 
 
@@ -265,7 +271,12 @@ def _pull(shell: Shell, facts: Facts) -> str:
 def _verify(shell: Shell, facts: Facts) -> str:
     held = shell.json("consumer", "verify", facts.documents["pull"]["folder"])
     facts.documents["verify"] = held
-    return f"{len(held['files'])} files, {len(held['signed_by'])} signature(s), every promise holds"
+    result = f"{len(held['files'])} files, {len(held['signed_by'])} signature(s), every promise holds"
+    if shutil.which("openssl") and shutil.which("jq"):
+        root = Path(facts.documents["trust"]["folder"]) / "root.json"
+        shell.run(Path(__file__).parents[1] / "verify-release.sh", held["folder"], root, facts.documents["init"]["root_fingerprint"])
+        result += "; openssl and jq alone say the same"
+    return result
 
 
 def _students(shell: Shell, facts: Facts) -> str:
@@ -311,8 +322,13 @@ def _referee(shell: Shell, facts: Facts, kind: str) -> str:
     return f"{len(facts.families)} baseline students"
 
 
-def _last_line(document: dict[str, Any]) -> str:
-    """A command's result in a few words: its plain numbers and texts."""
-    short = {k: v for k, v in document.items() if isinstance(v, int | float | str) and len(str(v)) < 40}
-    return ", ".join(f"{k.replace('_', ' ')} {v:.3f}" if isinstance(v, float) else f"{k.replace('_', ' ')} {v}"
-                     for k, v in list(short.items())[:6])  # fmt: skip
+def _in_words(name: str, d: dict[str, Any]) -> str:
+    """What a stage of the hospital's found, in a few words."""
+    if name == "ingest":
+        return f"{d['windows']} windows of {d['persons']} persons, {d['validation_persons']} of them kept apart"
+    if name == "train":
+        return f"teacher {d['architecture']}: kappa {d['validation_kappa']:.3f} on the persons kept apart"
+    if name == "audit":
+        return f"{'admitted' if d['admitted'] else 'refused'}: {sum(c['passed'] for c in d['checks'])} of {len(d['checks'])} checks passed"
+    read = sum(a["numbers"] for a in d["aggregates"])
+    return f"{d['stimuli']} stimuli; {read or 'no'} aggregate numbers of patients were read"

@@ -17,7 +17,9 @@ matplotlib.use("Agg")
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 
 MAX_CLASSES = 6  # of more classes the first are drawn
@@ -64,7 +66,7 @@ def both(draw: Draw) -> dict[str, str]:
 
 def data_uri(draw: Draw, theme: Theme) -> str:
     """One figure as an SVG data URI, transparent, without date."""
-    style = {
+    style: dict[Any, Any] = {
         "font.family": "sans-serif", "font.size": 10, "text.color": theme.ink, "axes.labelcolor": theme.faint,
         "axes.edgecolor": theme.grid, "axes.titlecolor": theme.ink, "axes.titlesize": 10.5, "axes.titlelocation": "left",
         "xtick.color": theme.faint, "ytick.color": theme.faint, "xtick.labelsize": 9, "ytick.labelsize": 9,
@@ -155,8 +157,9 @@ def spectra(
         axis.grid(True, lw=0.6)
         axis.set_xlim(0, frequency[-1])
     axes[0].set_ylabel("mean power")
-    handles, texts = axes[0].get_legend_handles_labels()
-    figure.legend(handles, texts, loc="outside upper left", ncols=4)
+    handles = dict(zip(*reversed(axes[0].get_legend_handles_labels()), strict=True))
+    shown = [names[kind] for kind in ("true_hard", "stimuli", "noise", "paper") if names[kind] in handles]
+    figure.legend([handles[name] for name in shown], shown, loc="outside upper left", ncols=4)
     return figure
 
 
@@ -166,14 +169,17 @@ def confusions(theme: Theme, matrices: Sequence[tuple[str, NDArray[np.int64]]], 
     rows = -(-len(matrices) // columns)
     figure = Figure(figsize=(11.0, 2.75 * rows * (1 if len(labels) <= 4 else 1.35)), layout="constrained")
     axes = figure.subplots(rows, columns, squeeze=False).ravel()
-    colours = matplotlib.colors.LinearSegmentedColormap.from_list("calm", [theme.paper, theme.kinds["stimuli"]])
+    colours = LinearSegmentedColormap.from_list("calm", [theme.paper, theme.kinds["stimuli"]])
     for axis, place in zip(axes, range(len(axes)), strict=True):
         if place >= len(matrices):
             axis.set_visible(False)
             continue
         title, counts = matrices[place]
         share = counts / np.maximum(counts.sum(1, keepdims=True), 1)
-        axis.imshow(share, cmap=colours, vmin=0, vmax=1)
+        edges = np.arange(len(labels) + 1) - 0.5  # a mesh stays vectors, an image would not
+        axis.pcolormesh(edges, edges, share, cmap=colours, vmin=0, vmax=1)
+        axis.set_aspect("equal")
+        axis.invert_yaxis()
         for i, j in np.ndindex(*counts.shape):
             if len(labels) <= 8:
                 colour = theme.paper if share[i, j] > 0.55 else theme.ink
@@ -209,8 +215,9 @@ def kappas(theme: Theme, rows: Sequence[Mapping[str, Any]], families: Sequence[s
     offsets = {"true_hard": 0.24, "true_soft": 0.12, "stimuli": 0.0, "noise": -0.12, "paper": -0.24}
     for place, family in enumerate(reversed(families)):
         axis.axhspan(place - 0.42, place + 0.42, color=theme.grid, alpha=0.35, lw=0)
-        pair = [found.get((family, kind), {}).get("kappa") for kind in ("stimuli", "true_hard")]
-        if None not in pair:
+        known = [found.get((family, kind), {}).get("kappa") for kind in ("stimuli", "true_hard")]
+        pair = [kappa for kappa in known if kappa is not None]
+        if len(pair) == 2:
             axis.plot(pair, [place, place + offsets["true_hard"]], color=theme.faint, lw=1.2, alpha=0.6, zorder=1)
         for kind, offset in offsets.items():
             entry = found.get((family, kind))
@@ -227,7 +234,7 @@ def kappas(theme: Theme, rows: Sequence[Mapping[str, Any]], families: Sequence[s
     axis.spines["left"].set_visible(False)
     order = [kind for kind in MARKERS if any(r["trained_on"] == kind for r in rows)]
     handles = [
-        matplotlib.lines.Line2D([], [], color=theme.kinds[k], marker=MARKERS[k], ls="", ms=7 if k == "stimuli" else 5.5, label=TITLES[k])
+        Line2D([], [], color=theme.kinds[k], marker=MARKERS[k], ls="", ms=7 if k == "stimuli" else 5.5, label=TITLES[k])
         for k in order
     ]
     figure.legend(handles=handles, loc="outside upper left", ncols=5, handletextpad=0.2, columnspacing=1.4)

@@ -146,13 +146,14 @@ class Shell:
         log: where their output goes.
         environments: per side, what is added to the environment: the partner's processes never see the hospital's.
         on_command: told each command as a person would type it.
-        folder: the run's folder; commands are shown relative to where the demo was started.
+        columns: how wide the commands think that their terminal is.
     """
 
     stage: Stage
     log: Path
     environments: Mapping[str, Mapping[str, str]]
     on_command: Callable[[Stage, str], None]
+    columns: int = 100
     processes: set[subprocess.Popen[bytes]] = field(default_factory=set)
     screen: Screen | None = None
     spinner: Spinner = field(default_factory=lambda: Spinner("dots"))
@@ -170,7 +171,7 @@ class Shell:
             StageFailed: it ended with another exit code than 0.
         """
         words = [str(a) for a in arguments]
-        text = shlex.join(str(a) for a in (shown or words))
+        text = typed(shown or words)
         self.on_command(self.stage, text)
         with self.log.open("a") as log:
             log.write(f"$ {text}\n")
@@ -193,15 +194,15 @@ class Shell:
         except ValueError:
             document = None
         if not isinstance(document, dict):
-            raise StageFailed(self.stage.name, shlex.join(str(a) for a in arguments), 0, self.log)
+            raise StageFailed(self.stage.name, typed(arguments), 0, self.log)
         return document
 
     def spawn(self, *arguments: object) -> subprocess.Popen[bytes]:
         """Start a process that goes on after the stage; whoever asked for it ends it."""
         words = [str(a) for a in arguments]
-        self.on_command(self.stage, shlex.join(words))
+        self.on_command(self.stage, typed(words))
         with self.log.open("ab") as log:
-            log.write(f"$ {shlex.join(words)}\n".encode())
+            log.write(f"$ {typed(words)}\n".encode())
             log.flush()
             return subprocess.Popen(
                 [program(words[0]), *words[1:]], stdin=subprocess.DEVNULL, stdout=log, stderr=log,
@@ -213,7 +214,7 @@ class Shell:
         return StageFailed(self.stage.name, command, code, self.log)
 
     def _environment(self, side: str) -> dict[str, str]:
-        terminal = {"TERM": "xterm", "NO_COLOR": "1", "COLUMNS": "110", "PYTHONUNBUFFERED": "1", "OMP_NUM_THREADS": "1"}
+        terminal = {"TERM": "xterm", "NO_COLOR": "1", "COLUMNS": str(self.columns), "PYTHONUNBUFFERED": "1", "OMP_NUM_THREADS": "1"}
         return {**os.environ, **terminal, **self.environments.get(side, {})}
 
     def _follow(self, command: list[str], side: str, log: IO[str], said: list[str]) -> tuple[int, str]:
@@ -243,10 +244,19 @@ class Shell:
         return code, out
 
 
+def typed(words: Sequence[object]) -> str:
+    """A command as a person would type it: paths relative to where the demo was started, and ``python`` by its name."""
+    here = f"{Path.cwd()}/"
+    texts = ["python" if str(w) == sys.executable else str(w).removeprefix(here) for w in words]
+    return shlex.join(texts)
+
+
 def program(name: str) -> str:
     """The installed command beside this Python, else the name as it is."""
+    if "/" in name:
+        return name
     beside = Path(sys.executable).with_name(name)
-    return str(beside) if "/" not in name and beside.exists() else name
+    return str(beside) if beside.exists() else name
 
 
 def _pump(descriptor: int, screen: Screen) -> None:
@@ -339,6 +349,7 @@ class Runner:
     def _perform(self, stage: Stage) -> str:
         number = self.stages.index(stage) + 1
         shell = Shell(stage, self.logs / f"{number:02d}-{stage.name}.log", self.environments, self._show_command)
+        shell.columns = max(60, self.console.width - 2 - 16 - 8)  # what the live line leaves beside name and seconds
         shell.stopping = self._stopping
         self._shells[stage.name] = shell
         self._outcomes[stage.name] = Outcome(stage.name, stage.side, stage.background, time.monotonic() - self._began)
@@ -358,10 +369,8 @@ class Runner:
         outcome.seconds = time.monotonic() - self._began - outcome.started
         outcome.result = result
         self._shells.pop(stage.name)
-        beside = f"[dim]beside it: {stage.name}[/] " if stage.background else ""
-        self.console.print(
-            f"  [green]done[/] [dim]{outcome.seconds:6.1f} s[/]  {beside}{escape(result)}", highlight=False
-        )
+        beside = f"[dim]beside it, {stage.name}:[/] " if stage.background else ""
+        self.console.print(f"  [green]done[/] [dim]{outcome.seconds:6.1f} s[/]  {beside}{escape(result)}", highlight=False)
 
     def _view(self) -> RenderableType:
         table = Table.grid(padding=(0, 1))

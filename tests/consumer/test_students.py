@@ -47,7 +47,12 @@ def values_like(spec: WindowSpec, n: int, seed: int = 1) -> np.ndarray:
     return np.clip(np.random.default_rng(seed).normal(size=(n, *spec.shape)), -5, 5).astype(np.float32)
 
 
-@pytest.mark.parametrize("name", [f.name for f in families.families()])
+# Exporting these takes seconds each; lstm and cnn stand for them.
+SLOW = ("gru", "transformer", "tcn")
+EVERY = [pytest.param(f.name, marks=pytest.mark.slow if f.name in SLOW else ()) for f in families.families()]
+
+
+@pytest.mark.parametrize("name", EVERY)
 def test_every_family_becomes_onnx_that_answers_the_same(name: str, release: VerifiedRelease, tmp_path: Path) -> None:
     parameters = QUICK if families.family(name).needs_torch else {}
     trained = train_student(release, name, 1, parameters=parameters)

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn import metrics as oracle
+
 from stimset import metrics
 from stimset.errors import FormatError
 

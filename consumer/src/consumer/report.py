@@ -104,7 +104,7 @@ def roc_figure(report: BenchmarkReport) -> Figure:
     axes.set_xlabel("false positive rate (1 - specificity)")
     axes.set_ylabel("true positive rate (sensitivity)")
     axes.grid(color="#dde3e9", linewidth=0.8)
-    axes.legend(loc="lower right", frameon=False, fontsize=8)
+    axes.legend(loc="lower right", fontsize=8, facecolor="white", edgecolor="none", framealpha=0.85)
     return figure
 
 

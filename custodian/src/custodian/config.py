@@ -11,6 +11,7 @@ import secrets
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from stimset.errors import ConfigError
 
@@ -142,7 +143,8 @@ class Home:
                 raise ConfigError(f"{self.settings_file}: '{key}' is unknown or of the wrong type; known are {sorted(types)}")
         if "name" not in document:
             raise ConfigError(f"{self.settings_file}: 'name' is missing")
-        return Settings(**{k: tuple(v) if isinstance(v, list) else v for k, v in document.items()})
+        values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in document.items()}
+        return Settings(**values)
 
     def create(self) -> None:
         """Make the folder with its private subfolders (mode 0700)."""

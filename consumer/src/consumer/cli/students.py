@@ -60,20 +60,12 @@ def train(
         return
     opened = Home.open(home)
     wanted = _wanted_families(family or [], every)
+    from consumer import pipeline
     from consumer.students.sources import open_release
-    from consumer.students.training import train_student
-
     verified = open_release(opened, release)
-    rows: list[dict[str, Any]] = []
-    jobs = [(name, seed) for name in wanted for seed in range(1, seeds + 1)]
-    with progress(f"students of {verified.id}", len(jobs)) as step:
-        for position, (name, seed) in enumerate(jobs):
-            student = train_student(
-                verified, name, seed,
-                on_progress=lambda share, at=position, what=name: step(at + share, what),  # type: ignore[misc]
-            )  # fmt: skip
-            folder = student.save(opened.students)
-            rows.append(_student_document(student) | {"folder": str(folder)})
+    with progress(f"students of {verified.id}", len(wanted) * seeds) as step:
+        students = pipeline.train(opened, verified, wanted, seeds=range(1, seeds + 1), on_step=step)
+    rows = [_student_document(student) | {"folder": str(opened.students / student.name)} for student in students]
     result = {"release": verified.id, "simulated": verified.predicate.simulated, "students": rows}
     show(format, result, _students_table(rows, verified.predicate.simulated))
 

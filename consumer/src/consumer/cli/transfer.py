@@ -84,19 +84,18 @@ def pull(
 
     Example: consumer pull apnea-nights-0003
     """
+    from consumer import pipeline
     from consumer.client import Client
     from consumer.config import Home
     from consumer.enrolment import find
-    from stimset.verifying import TrustedRoot
 
     opened = Home.open(home)
     chosen = find(opened, custodian)
-    root = TrustedRoot.load(chosen.root_file, chosen.fingerprint)
     with Client.to(chosen, opened, address=address) as client:
         wanted = _latest(client.list_releases(), series) if release_id == "latest" else release_id
         destination = opened.releases / wanted
         with _bar(wanted) as on_progress:
-            release = client.pull(wanted, destination, root, on_progress)
+            release = pipeline.pull(opened, chosen, client, wanted, on_progress=on_progress)
     predicate = release.predicate
     show(
         format,

@@ -95,8 +95,8 @@ def _folders(home: Home) -> Finding:
 
 
 def _secrets(home: Home) -> Finding:
-    from custodian.publish.keys import BUILDER_FILE, ONLINE_FILE
     from custodian.config import GATE_KEY_FILE, PSEUDONYM_KEY_FILE
+    from custodian.publish.keys import BUILDER_FILE, ONLINE_FILE
 
     names = [home.keys / n for n in (BUILDER_FILE, ONLINE_FILE, PSEUDONYM_KEY_FILE, GATE_KEY_FILE)]
     secret = [*names, home.tls / "ca.key", home.tls / "server.key", home.database]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NoReturn
+
 from custodian.excitation.candidates import CandidateSet
 from stimset.errors import ReleaseRefused
 from stimset.release import GateResult
@@ -37,3 +39,9 @@ class AdmittedSet:
 
     def __setattr__(self, name: str, value: object) -> None:
         raise AttributeError("an AdmittedSet can't be changed")
+
+    def __init_subclass__(cls) -> NoReturn:
+        raise TypeError("an AdmittedSet can't be subclassed")
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("an AdmittedSet can't be copied or pickled; read the verdict again (custodian.gate.verdict)")

@@ -50,7 +50,9 @@ def checks_to_run(policy: Policy) -> int:
     return len(policy.attackers) + len(policy.students)
 
 
-def judge(candidates: CandidateSet, cohort: Cohort, policy: Policy, *, seed: int = 0, on_progress: OnProgress = lambda d, n: None) -> GateResult:
+def judge(
+    candidates: CandidateSet, cohort: Cohort, policy: Policy, *, seed: int = 0, on_progress: OnProgress = lambda d, n: None
+) -> GateResult:
     """Run every check. It never raises for a set that is bad; it says so in the result."""
     stimuli = candidates.arrays()
     checks: list[CheckResult] = []
@@ -147,17 +149,16 @@ def _attempt(run: Callable[[], T]) -> T | None:
 
 
 def _identity_checks(family: str, attack: IdentityAttack | None, policy: Policy) -> Iterator[CheckResult]:
-    yield _check(
-        f"identity-certainty-{family}", attack and attack.stimuli_auc, "<=", policy.certainty_auc_at_most, CERTAINTY.format(family=family)
-    )
-    yield _check(
-        f"identity-control-{family}", attack and attack.control_auc, ">=", policy.control_auc_at_least, CONTROL.format(family=family)
-    )
+    stimuli, control = (attack.stimuli_auc, attack.control_auc) if attack else (None, None)
+    meanings = CERTAINTY.format(family=family), CONTROL.format(family=family)
+    yield _check(f"identity-certainty-{family}", stimuli, "<=", policy.certainty_auc_at_most, meanings[0])
+    yield _check(f"identity-control-{family}", control, ">=", policy.control_auc_at_least, meanings[1])
 
 
 def _utility_checks(family: str, trial: StudentTrial | None, policy: Policy) -> Iterator[CheckResult]:
-    yield _check(f"utility-loss-{family}", trial and trial.loss, "<=", policy.kappa_loss_at_most, LOSS.format(family=family))
-    yield _check(f"utility-true-{family}", trial and trial.true_kappa, ">=", policy.true_kappa_at_least, TRUE.format(family=family))
+    loss, true = (trial.loss, trial.true_kappa) if trial else (None, None)
+    yield _check(f"utility-loss-{family}", loss, "<=", policy.kappa_loss_at_most, LOSS.format(family=family))
+    yield _check(f"utility-true-{family}", true, ">=", policy.true_kappa_at_least, TRUE.format(family=family))
 
 
 def _check(name: str, value: float | None, rule: str, limit: float, meaning: str) -> CheckResult:

@@ -113,8 +113,9 @@ _NETWORKS = {
     "transformer": "transformer encoder",
     "mlp": "multi-layer perceptron",
 }
-# Knowing nothing of time, a perceptron needs windows rolled by any length and more passes (Apnea-ECG, kappa on true
-# windows with soft labels 0.65 against 0.58, on noise 0.54 against 0.41).
+# Knowing nothing of time, a perceptron needs windows rolled by any length and more passes (Apnea-ECG, kappa on 8
+# held-out
+# persons of the training half: 0.66 against 0.56 from true windows with soft labels, 0.63 against 0.52 from noise).
 _PLANS: dict[str, dict[str, Any]] = {
     "mlp": {"epochs": 60, "batch": 256, "shift": 0.5, "noise": 0.3, "weight_decay": 0.1, "patience": 15},
 }

@@ -2,9 +2,9 @@
 things happen.
 
 A forest or a nearest-neighbour rule on raw samples has to learn every shift of a pattern anew. The spectral view
-describes each channel by the log power in bands, the autocorrelation and four moments. On Apnea-ECG (6,000 true
-windows, soft labels) it takes a random forest from a kappa of 0.54 to 0.68 and a nearest-neighbour rule from 0.07 to
-0.65.
+describes each channel by the log power in bands, the autocorrelation and four moments. On Apnea-ECG (6,000 true windows
+with a teacher's soft labels, kappa on 8 held-out persons of the training half, one seed) it takes a random forest from
+0.47 to 0.61 and a nearest-neighbour rule from 0.20 to 0.64; from class-spectral noise, 0.35 to 0.65 and 0.09 to 0.69.
 
 Every step is a sum, a product or a logarithm, so that ``consumer.export`` writes the same arithmetic as ONNX operators.
 """
@@ -26,8 +26,8 @@ SINGLE_BANDS = 8
 WIDE_BANDS = 12
 LAGS = 24
 # Standardised spectral features are held within this many deviations. Stimuli are smoother than recordings: without the
-# limit a partner's own windows lie far outside what a student has seen (kappa of nearest neighbours trained on noise:
-# 0.12 without it, 0.48 with it).
+# limit a partner's own windows lie far outside what a student has seen (kappa of a student on noise, same persons:
+# nearest neighbours 0.07 without, 0.69 with it; support vectors 0.02 and 0.60).
 LIMIT = 3.0
 
 

@@ -27,7 +27,7 @@ class ConvNet(nn.Module):
         blocks: each halves time while that leaves enough of it; the activations that excitation can look at.
     """
 
-    def __init__(self, channels: int, samples: int, classes: int, widths: tuple[int, ...] = (24, 48, 64), dropout: float = 0.2):
+    def __init__(self, channels: int, samples: int, classes: int, widths: tuple[int, ...] = (24, 48, 64), dropout: float = 0.2) -> None:
         super().__init__()
         blocks: list[nn.Module] = []
         before, length = channels, samples
@@ -51,7 +51,7 @@ class ConvNet(nn.Module):
 
 
 class _Residual(nn.Module):
-    def __init__(self, before: int, width: int, stride: int, dilation: int = 1):
+    def __init__(self, before: int, width: int, stride: int, dilation: int = 1) -> None:
         super().__init__()
         self.body = nn.Sequential(
             nn.Conv1d(before, width, 5, stride, padding=2 * dilation, dilation=dilation, bias=False), nn.BatchNorm1d(width), nn.ReLU(),
@@ -67,7 +67,7 @@ class _Residual(nn.Module):
 class ResidualNet(nn.Module):
     """A residual network (He et al. 2016) in one dimension: a deeper student than `ConvNet`."""
 
-    def __init__(self, channels: int, samples: int, classes: int, widths: tuple[int, ...] = (24, 32, 48, 64), dropout: float = 0.2):
+    def __init__(self, channels: int, samples: int, classes: int, widths: tuple[int, ...] = (24, 32, 48, 64), dropout: float = 0.2) -> None:
         super().__init__()
         blocks: list[nn.Module] = []
         before = channels
@@ -85,7 +85,7 @@ class ResidualNet(nn.Module):
 class TemporalConvNet(nn.Module):
     """Dilated convolutions without pooling (Bai et al. 2018): a receptive field that doubles with each layer."""
 
-    def __init__(self, channels: int, samples: int, classes: int, width: int = 32, depth: int = 4, dropout: float = 0.2):
+    def __init__(self, channels: int, samples: int, classes: int, width: int = 32, depth: int = 4, dropout: float = 0.2) -> None:
         super().__init__()
         stride = max(1, samples // 128)
         self.stem = nn.Conv1d(channels, width, 2 * stride + 1, stride, padding=stride)
@@ -97,6 +97,11 @@ class TemporalConvNet(nn.Module):
         return self.head(self.blocks(self.stem(windows)).mean(-1))  # type: ignore[no-any-return]
 
 
+def _patches(windows: Tensor, length: int) -> Tensor:
+    """``(batch, channels, samples)`` cut into ``(batch, samples / length, channels * length)``."""
+    return windows.unfold(2, length, length).permute(0, 2, 1, 3).flatten(2)
+
+
 class RecurrentNet(nn.Module):
     """A bidirectional LSTM or GRU over patches of the window, averaged over time.
 
@@ -105,7 +110,7 @@ class RecurrentNet(nn.Module):
 
     def __init__(
         self, channels: int, samples: int, classes: int, cell: str = "lstm", width: int = 48, steps: int = 75, dropout: float = 0.2
-    ):
+    ) -> None:
         super().__init__()
         self.patch = max(1, math.ceil(samples / steps))
         self.padding = -samples % self.patch
@@ -116,8 +121,7 @@ class RecurrentNet(nn.Module):
 
     def forward(self, windows: Tensor) -> Tensor:
         """Logits ``(batch, classes)``."""
-        padded = nn.functional.pad(windows, (0, self.padding))
-        patches = padded.unflatten(-1, (-1, self.patch)).transpose(1, 2).flatten(2)
+        patches = _patches(nn.functional.pad(windows, (0, self.padding)), self.patch)
         outputs, _ = self.recurrent(torch.tanh(self.embed(patches)))
         return self.head(torch.cat([outputs.mean(1), outputs.amax(1)], dim=1))  # type: ignore[no-any-return]
 
@@ -127,7 +131,7 @@ class Transformer(nn.Module):
 
     def __init__(
         self, channels: int, samples: int, classes: int, width: int = 48, depth: int = 2, steps: int = 50, dropout: float = 0.1
-    ):
+    ) -> None:
         super().__init__()
         self.patch = max(1, math.ceil(samples / steps))
         self.padding = -samples % self.patch
@@ -139,15 +143,14 @@ class Transformer(nn.Module):
 
     def forward(self, windows: Tensor) -> Tensor:
         """Logits ``(batch, classes)``."""
-        padded = nn.functional.pad(windows, (0, self.padding))
-        patches = padded.unflatten(-1, (-1, self.patch)).transpose(1, 2).flatten(2)
+        patches = _patches(nn.functional.pad(windows, (0, self.padding)), self.patch)
         return self.head(self.encoder(self.embed(patches) + self.position).mean(1))  # type: ignore[no-any-return]
 
 
 class Perceptron(nn.Module):
     """A plain multi-layer perceptron on the samples: the student that knows nothing of time."""
 
-    def __init__(self, channels: int, samples: int, classes: int, widths: tuple[int, ...] = (256, 128), dropout: float = 0.3):
+    def __init__(self, channels: int, samples: int, classes: int, widths: tuple[int, ...] = (256, 128), dropout: float = 0.3) -> None:
         super().__init__()
         layers: list[nn.Module] = [nn.Flatten()]
         before = channels * samples

@@ -186,4 +186,4 @@ def predict(network: nn.Module, values: NDArray[np.float32], *, batch: int = 102
         torch.softmax(network(torch.from_numpy(values[i : i + batch]).to(device)).double(), dim=1).cpu()
         for i in range(0, len(values), batch)
     ]
-    return torch.cat(parts).numpy()  # type: ignore[no-any-return]
+    return torch.cat(parts).numpy()
