@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from referee import TRAINED_ON, Recordings
-from stages import Shell, Stage
+from shell import Shell
+from stages import Stage
 
 FAMILIES = ("cnn", "lstm", "mlp", "random_forest", "svm", "knn", "logistic_regression")
 SEED = 1

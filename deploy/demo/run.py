@@ -26,7 +26,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.panel import Panel
 from rich.text import Text
-from stages import Outcome, Runner, StageFailed, end
+from shell import StageFailed, end
+from stages import Outcome, Runner
 
 from stimset.errors import StimsetError
 

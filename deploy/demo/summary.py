@@ -173,7 +173,7 @@ def closing_lines(summary: Mapping[str, Any], report: Path, path: Path) -> list[
     """The gate's verdict in one line, and where everything lies."""
     gate = summary["gate"]
     checks = ", ".join(
-        f"{c['name']} {'-' if c['value'] is None else format(c['value'], '.3g')} ({c['rule']} {c['limit']:g})" for c in gate["checks"]
+        f"{c['name']} {'-' if c['value'] is None else format(c['value'], '.3f')} ({c['rule']} {c['limit']:g})" for c in gate["checks"]
     )
     word = "admitted" if gate["admitted"] else "refused"
     return [

@@ -109,7 +109,7 @@ def test_the_table_has_one_line_per_family_and_one_column_per_training_data():
     text = console.export_text()
     assert "SIMULATED" in text
     assert re.search(r"cnn +│ +0\.620 +│ +0\.640 +│ +0\.660 +│ +0\.200 +│ +0\.100", text)
-    assert "gate admitted: identity-certainty 0.41 (<= 0.5)" in text
+    assert "gate admitted: identity-certainty 0.410 (<= 0.5)" in text
     assert "(300)" in text
 
 

@@ -7,7 +7,8 @@ import time
 
 import pytest
 from rich.console import Console
-from stages import Runner, Screen, Stage, StageFailed, end, program
+from shell import Screen, StageFailed, end, program
+from stages import Runner, Stage
 
 
 def runner(folder, *stages, **environments):

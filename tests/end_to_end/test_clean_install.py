@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 from packaging.requirements import Requirement
 
+import wire_world
 from source_tree import ROOT
 
 GOLDEN = ROOT / "tests" / "golden" / "v1"
@@ -150,6 +151,16 @@ class TestCleanEnvironment:
         shard = copy / "stimuli-00000.safetensors"
         shard.write_bytes(shard.read_bytes()[:-1] + b"\x7f")
         assert run(clean, "consumer", "verify", copy, *pinned).returncode == 6
+
+    def test_a_release_is_pulled(self, clean, tmp_path):
+        world = wire_world.World.make(tmp_path)
+        try:
+            address = world.start().address
+            done = run(clean, "consumer", "pull", "latest", "--home", world.consumer.root, "--address", address)
+            assert done.returncode == 0, done.stderr
+        finally:
+            world.close()
+        assert (world.consumer.releases / world.release.folder.name / "statement.json").is_file()
 
     def test_training_says_what_is_missing(self, clean, tmp_path):
         home = tmp_path / "home"

@@ -69,7 +69,8 @@ class Excitation:
         rng = np.random.default_rng([self.seed, number])
         values = self._generated(count, rng, on_progress) if self.prior is None else self._ascended(count, rng, on_progress)
         probabilities = predict(self.teacher, values).astype(np.float32)
-        return save({"values": values, "probabilities": probabilities})
+        # safetensors writes memory as it lies; a transposed array would come back scrambled.
+        return save({"values": np.ascontiguousarray(values), "probabilities": np.ascontiguousarray(probabilities)})
 
     def _generated(self, count: int, rng: np.random.Generator, on_progress: OnProgress) -> NDArray[np.float32]:
         return generate(
@@ -80,7 +81,10 @@ class Excitation:
         if self.prior is None:
             raise ConfigError(f"recipe '{self.recipe.name}' has no prior to start from")
         start, classes = self.prior.sample(count, rng)
-        wanted = wanted_beliefs(self.recipe, classes, self.spec.classes, rng)
+        if self.recipe.belief.source == "own":
+            wanted = predict(self.teacher, start).astype(np.float32)
+        else:
+            wanted = wanted_beliefs(self.recipe, classes, self.spec.classes, rng)
         ascent = self.recipe.ascent
         made = []
         for i in range(0, count, self.batch):

@@ -7,22 +7,26 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from statistics import NormalDist
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from stimset.errors import ConfigError
+from custodian.excitation.recipe import Start
+from custodian.excitation.statistics import (
+    MAX_WINDOWS_PER_PERSON,
+    Floats,
+    SpectralStatistics,
+    bounded,
+    prototypes,
+    shaped_noise,
+    unit_energy,
+)
 from stimset.windows import Windows, WindowSpec
 
-Floats = NDArray[np.float64]
-
-MAX_WINDOWS_PER_PERSON = 200
-"""A person adds at most so many windows of a class to any statistic: the bound on one patient's part."""
-
-QUANTILES = np.linspace(0.005, 0.995, 41)
-"""Where a class's marginal distribution is read; extremes, which may belong to one patient, are not."""
+Draws = tuple[NDArray[np.float32], NDArray[np.int64]]
+CROSSFADE = 0.04
+"""Share of a window that a change from one class to another takes."""
 
 
 class Prior(Protocol):
@@ -33,13 +37,13 @@ class Prior(Protocol):
         """What the starts imitate."""
         ...
 
-    def sample(self, count: int, rng: np.random.Generator) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-        """``count`` starts ``(count, channels, samples)`` and the class that each was drawn for ``(count,)``."""
-        ...
-
     @property
     def aggregates(self) -> Sequence[Mapping[str, Any]]:
         """The statistics of patients that were read: name, numbers, bound, epsilon, delta."""
+        ...
+
+    def sample(self, count: int, rng: np.random.Generator) -> Draws:
+        """``count`` starts ``(count, channels, samples)`` and the class that each was drawn for ``(count,)``."""
         ...
 
 
@@ -51,158 +55,108 @@ class NoisePrior:
     exponent: float = 1.0
     aggregates: tuple[Mapping[str, Any], ...] = ()
 
-    def sample(self, count: int, rng: np.random.Generator) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    def sample(self, count: int, rng: np.random.Generator) -> Draws:
         """Unit variance; classes are drawn uniformly."""
         frequency = np.arange(self.spec.samples // 2 + 1, dtype=float)
-        power = np.where(frequency > 0, np.maximum(frequency, 1) ** -self.exponent, 0)
-        amplitude = np.broadcast_to(np.sqrt(power), (self.spec.channels, len(power)))
-        noise = _shaped(rng, count, np.einsum("cf,cd->fcd", amplitude, np.eye(self.spec.channels)), self.spec.samples)
-        return _finished(_unit(noise), self.spec), rng.integers(self.spec.classes, size=count)
-
-
-@dataclass(frozen=True)
-class ClassStatistics:
-    """What is known of one class.
-
-    Attributes:
-        share: of the class among the windows.
-        factor: ``(frequencies, channels, channels)`` complex: Cholesky factor of the mean cross-spectral density of windows brought to
-            unit energy; it carries each channel's spectrum and how the channels move together.
-        level_mean, level_cov: ``(channels,)`` and ``(channels, channels)``: of the windows' means.
-        energy_mean, energy_cov: the same of the logarithm of the windows' energy around their mean.
-        marginal: ``(channels, len(QUANTILES))``: quantiles of the windows' values once each has mean 0 and energy 1; Gaussian noise lacks the
-            skew that students such as forests live on.
-    """
-
-    share: float
-    factor: NDArray[np.complex128]
-    level_mean: Floats
-    level_cov: Floats
-    energy_mean: Floats
-    energy_cov: Floats
-    marginal: Floats
-
-    @property
-    def numbers(self) -> int:
-        """How many real numbers were read from patients."""
-        frequencies, c, _ = self.factor.shape
-        return int(frequencies * c * c + 2 * (c + c * (c + 1) // 2) + 1 + self.marginal.size)
+        amplitude = np.sqrt(np.where(frequency > 0, np.maximum(frequency, 1) ** -self.exponent, 0))
+        factor = amplitude[:, None, None] * np.eye(self.spec.channels)
+        noise = unit_energy(shaped_noise(rng, count, factor, self.spec.samples))
+        return _finished(noise, self.spec), rng.integers(self.spec.classes, size=count)
 
 
 @dataclass(frozen=True)
 class SpectralPrior:
-    """Noise with the average spectrum, level, log-normal energy and marginal distribution of each class.
+    """Noise with the spectrum, level, log-normal energy, marginal distribution and envelope of each class.
 
-    With ``class_conditional=False`` all classes share one average: the baseline that shows what class-conditional statistics add.
+    Attributes:
+        parts: ``(class, share, statistics)`` of each prototype; the shares sum to 1.
+        aggregates: what was read.
     """
 
     spec: WindowSpec
-    statistics: tuple[ClassStatistics, ...]
-    class_conditional: bool = True
+    parts: tuple[tuple[int, float, SpectralStatistics], ...]
+    aggregates: tuple[Mapping[str, Any], ...]
 
     @classmethod
-    def measure(cls, windows: Windows, rng: np.random.Generator, *, class_conditional: bool = True) -> SpectralPrior:
-        """Read the averages from the training persons' windows, at most `MAX_WINDOWS_PER_PERSON` per person and class."""
-        statistics = []
+    def measure(cls, windows: Windows, start: Start, rng: np.random.Generator) -> SpectralPrior:
+        """Read the averages from the training persons' windows.
+
+        With ``start.kind == "spectral"`` all classes share one average: the baseline that shows what class-conditional statistics add.
+        """
+        conditional = start.kind == "class-spectral"
+        parts = []
         for k in range(windows.spec.classes):
-            rows = np.flatnonzero(windows.labels == k) if class_conditional else np.arange(len(windows))
-            bounded = _bounded(windows.person, rows, rng)
-            share = float(np.mean(windows.labels == k))
-            statistics.append(_statistics(windows.values[bounded].astype(np.float64), share))
-        return cls(windows.spec, tuple(statistics), class_conditional)
+            of_class = windows.labels == k
+            rows = bounded(windows.person, np.flatnonzero(of_class) if conditional else np.arange(len(windows)), rng)
+            values = windows.values[rows].astype(np.float64)
+            for group in prototypes(values, windows.person[rows], start.prototypes, rng):
+                share = float(of_class.mean()) * len(group) / len(rows)
+                parts.append((k, share, SpectralStatistics.measure(values[group], start.segments)))
+        read = parts if conditional else [part for part in parts if part[0] == 0]
+        entry = {
+            "name": f"spectrum, level, energy and marginal{', envelope' if start.segments else ''} "
+            + (f"of each class in {len(read)} prototypes" if conditional else "of all classes together"),
+            "numbers": sum(1 + statistics.numbers for _, _, statistics in read),
+            "bound": f"at most {MAX_WINDOWS_PER_PERSON} windows per person and class",
+            "epsilon": None,
+            "delta": None,
+        }
+        return cls(windows.spec, tuple(parts), (entry,))
+
+    def sample(self, count: int, rng: np.random.Generator) -> Draws:
+        """Draws in the classes' own proportions."""
+        shares = np.array([share for _, share, _ in self.parts])
+        which = rng.choice(len(shares), size=count, p=shares / shares.sum())
+        values = np.empty((count, *self.spec.shape))
+        for i, (_, _, statistics) in enumerate(self.parts):
+            rows = np.flatnonzero(which == i)
+            values[rows] = statistics.sample(len(rows), self.spec.samples, rng)
+        return _finished(values, self.spec), np.array([k for k, _, _ in self.parts])[which]
+
+
+@dataclass(frozen=True)
+class SplicedPrior:
+    """Draws of another prior, a share of which change over to a second draw at a random moment.
+
+    Recordings change state within a window; draws of one class throughout teach a student nothing of that. The label that such a draw
+    was made for is that of the draw in the middle of the labelled epoch.
+    """
+
+    inner: Prior
+    share: float
 
     @property
-    def aggregates(self) -> tuple[Mapping[str, Any], ...]:
-        """One entry: the averages per class."""
-        name = "spectrum, level, energy and marginal of each class" if self.class_conditional else "spectrum, level, energy and marginal"
-        kinds = self.statistics if self.class_conditional else self.statistics[:1]
-        bound = f"at most {MAX_WINDOWS_PER_PERSON} windows per person and class"
-        return (
-            {"name": name, "numbers": sum(s.numbers for s in kinds), "bound": bound, "epsilon": None, "delta": None},
-        )  # fmt: skip
+    def spec(self) -> WindowSpec:
+        """The inner prior's."""
+        return self.inner.spec
 
-    def sample(self, count: int, rng: np.random.Generator) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-        """Draws in the classes' own proportions."""
-        shares = np.array([s.share for s in self.statistics])
-        classes = rng.choice(len(shares), size=count, p=shares / shares.sum())
-        values = np.empty((count, *self.spec.shape))
-        for k, s in enumerate(self.statistics):
-            rows = np.flatnonzero(classes == k)
-            noise = _with_marginal(_unit(_shaped(rng, len(rows), s.factor, self.spec.samples)), s.marginal)
-            energy = np.exp(_gaussian(rng, len(rows), s.energy_mean, s.energy_cov) / 2)
-            level = _gaussian(rng, len(rows), s.level_mean, s.level_cov)
-            values[rows] = noise * energy[:, :, None] + level[:, :, None]
-        return _finished(values, self.spec), classes
+    @property
+    def aggregates(self) -> Sequence[Mapping[str, Any]]:
+        """The inner prior's: splicing reads nothing more."""
+        return self.inner.aggregates
 
-
-def build_prior(kind: str, windows: Windows, rng: np.random.Generator) -> Prior:
-    """The prior of this name, measured where it reads statistics.
-
-    Raises:
-        ConfigError: there is no such prior.
-    """
-    if kind == "white":
-        return NoisePrior(windows.spec, exponent=0.0)
-    if kind == "coloured":
-        return NoisePrior(windows.spec, exponent=1.0)
-    if kind in ("spectral", "class-spectral"):
-        return SpectralPrior.measure(windows, rng, class_conditional=kind == "class-spectral")
-    raise ConfigError(f"there is no prior '{kind}'; known are white, coloured, spectral, class-spectral")
+    def sample(self, count: int, rng: np.random.Generator) -> Draws:
+        """Draws of the inner prior, spliced."""
+        (first, its_class), (second, other_class) = self.inner.sample(count, rng), self.inner.sample(count, rng)
+        samples = self.spec.samples
+        moment = rng.uniform(0, samples, (count, 1, 1))
+        spliced = rng.random((count, 1, 1)) < self.share
+        slope = 4 / max(1.0, CROSSFADE * samples)
+        fade = 0.5 * (1 + np.tanh(0.5 * slope * (moment - np.arange(samples))))  # 1 before the moment, 0 after it
+        weight: Floats = np.where(spliced, fade, 1.0)
+        middle = round((self.spec.before_s + self.spec.epoch_s / 2) * self.spec.rate_hz)
+        classes = np.where(weight[:, 0, middle] > 0.5, its_class, other_class)
+        return (first * weight + second * (1 - weight)).astype(np.float32), classes
 
 
-def _bounded(person: NDArray[np.int64], rows: NDArray[np.int64], rng: np.random.Generator) -> NDArray[np.int64]:
-    """At most `MAX_WINDOWS_PER_PERSON` of the rows of each person."""
-    shuffled = rng.permutation(rows)
-    order = shuffled[np.argsort(person[shuffled], kind="stable")]
-    owners = person[order]
-    place = np.arange(len(order)) - np.searchsorted(owners, owners)
-    return np.asarray(order[place < MAX_WINDOWS_PER_PERSON])
-
-
-def _statistics(values: Floats, share: float) -> ClassStatistics:
-    """Averages over windows ``(n, channels, samples)``."""
-    level = values.mean(-1)
-    rest = values - level[:, :, None]
-    log_energy = np.log(rest.var(-1) + 1e-6)
-    unit = rest / np.exp(log_energy / 2)[:, :, None]
-    spectrum = np.fft.rfft(unit, axis=-1)
-    marginal = np.quantile(unit, QUANTILES, axis=(0, 2)).T
-    density = np.einsum("ncf,ndf->fcd", spectrum, spectrum.conj()) / len(values)
-    # A little white noise keeps the factor defined where channels repeat each other; it is far below any signal.
-    floor = 1e-6 * np.trace(density, axis1=1, axis2=2).real.mean() * np.eye(values.shape[1])
-    return ClassStatistics(
-        share, np.linalg.cholesky(density + floor), level.mean(0), _cov(level), log_energy.mean(0), _cov(log_energy), marginal
-    )
-
-
-def _cov(x: Floats) -> Floats:
-    """``(channels, channels)`` covariance of ``(n, channels)``, defined for a single row too."""
-    centred = x - x.mean(0)
-    return centred.T @ centred / max(1, len(x) - 1)  # type: ignore[no-any-return]
-
-
-def _gaussian(rng: np.random.Generator, count: int, mean: Floats, cov: Floats) -> Floats:
-    return rng.multivariate_normal(mean, cov, size=count, method="eigh")
-
-
-def _shaped(rng: np.random.Generator, count: int, factor: NDArray[Any], samples: int) -> Floats:
-    """Gaussian noise ``(count, channels, samples)`` with cross-spectral density ``factor @ factor^H``."""
-    frequencies, channels, _ = factor.shape
-    z = rng.standard_normal((count, frequencies, channels)) + 1j * rng.standard_normal((count, frequencies, channels))
-    return np.fft.irfft(np.einsum("fcd,nfd->ncf", factor, z), n=samples, axis=-1)
-
-
-def _with_marginal(values: Floats, marginal: Floats) -> Floats:
-    """Values of a standard Gaussian marginal mapped, channel by channel, to the quantiles that were read."""
-    gaussian = np.array([NormalDist().inv_cdf(q) for q in QUANTILES])
-    mapped = [np.interp(values[:, c], gaussian, marginal[c]) for c in range(values.shape[1])]
-    return np.stack(mapped, axis=1)
-
-
-def _unit(values: Floats) -> Floats:
-    """Each channel of each draw with mean 0 and energy 1."""
-    centred = values - values.mean(-1, keepdims=True)
-    return centred / np.sqrt(centred.var(-1, keepdims=True) + 1e-12)  # type: ignore[no-any-return]
+def build_prior(start: Start, windows: Windows, rng: np.random.Generator) -> Prior:
+    """The prior that a recipe asks for, measured where it reads statistics."""
+    prior: Prior
+    if start.kind in ("white", "coloured"):
+        prior = NoisePrior(windows.spec, exponent=0.0 if start.kind == "white" else 1.0)
+    else:
+        prior = SpectralPrior.measure(windows, start, rng)
+    return SplicedPrior(prior, start.splices) if start.splices else prior
 
 
 def _finished(values: Floats, spec: WindowSpec) -> NDArray[np.float32]:

@@ -20,13 +20,37 @@ from stimset.release import canonical_json
 
 Method = Literal["ascent", "generator"]
 Toward = Literal["base-rate", "uniform"]
+Source = Literal["own", "dirichlet"]
 PRIORS = ("white", "coloured", "spectral", "class-spectral")
 
 
 @dataclass(frozen=True)
-class Belief:
-    """Parameters of the Dirichlet distribution of wanted beliefs: `own` for the draw's class, `others` shared by the rest."""
+class Start:
+    """What the ascent starts from (`custodian.excitation.priors`).
 
+    Attributes:
+        kind: ``white``, ``coloured``, ``spectral`` (one average for all classes) or ``class-spectral``.
+        prototypes: spectra per class, found by clustering; 1 is the class's average.
+        segments: pieces of the window whose energies are matched too, so that a draw is not equally loud throughout; 0 leaves that out.
+        splices: share of the draws that change over from one class's draw to another's at a random moment, as recordings do.
+    """
+
+    kind: str = "coloured"
+    prototypes: int = 1
+    segments: int = 0
+    splices: float = 0.0
+
+
+@dataclass(frozen=True)
+class Belief:
+    """The belief that each stimulus should evoke.
+
+    Attributes:
+        source: ``own`` keeps what the teacher believes of the prior's draw; ``dirichlet`` draws anew.
+        own: parameter of the Dirichlet distribution for the draw's class; `others` is shared by the rest.
+    """
+
+    source: Source = "own"
     own: float = 4.0
     others: float = 1.0
 
@@ -80,7 +104,7 @@ class Recipe:
     name: str
     summary: str
     method: Method
-    prior: str = "coloured"
+    prior: Start = field(default_factory=Start)
     belief: Belief = field(default_factory=Belief)
     ascent: Ascent = field(default_factory=Ascent)
     objective: Weights = field(default_factory=Weights)
@@ -90,7 +114,12 @@ class Recipe:
     def __post_init__(self) -> None:
         problems = [
             (self.method not in get_args(Method), f"method must be one of {get_args(Method)}"),
-            (self.prior not in PRIORS, f"prior must be one of {PRIORS}"),
+            (self.prior.kind not in PRIORS, f"prior: kind must be one of {PRIORS}"),
+            (
+                not (1 <= self.prior.prototypes <= 64 and 0 <= self.prior.segments <= 64 and 0 <= self.prior.splices <= 1),
+                "prior: prototypes lie in 1 to 64, segments in 0 to 64, splices in 0 to 1",
+            ),
+            (self.belief.source not in get_args(Source), f"belief: source must be one of {get_args(Source)}"),
             (self.inhibition.toward not in get_args(Toward), f"toward must be one of {get_args(Toward)}"),
             (min(self.belief.own, self.belief.others) <= 0, "belief: own and others must be positive"),
             (not 0 <= self.ascent.steps <= 10_000, "ascent: steps must lie in 0 to 10000"),
