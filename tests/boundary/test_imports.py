@@ -29,7 +29,7 @@ ROOMS = {
         "stimset.learning", "custodian.excitation", "custodian.teacher", "custodian.inhibition", "custodian.gate",
         "custodian.device", "custodian.cli.checkup", "consumer.students",
     },
-    "sklearn": {"stimset.learning", "custodian.gate", "consumer.students"},
+    "sklearn": {"stimset.learning", "custodian.excitation", "custodian.gate", "consumer.students"},
     "wfdb": {"stimset.records"},
     "edfio": {"stimset.records"},
     "onnx": {"consumer.students", "consumer.export"},

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from small_cohort import SPEC, cohort
 
 from custodian.cohort import Cohort, person_shares, pseudonym, pseudonymised, split_persons
+from small_cohort import SPEC, cohort
 from stimset.errors import ConfigError, FormatError
 from stimset.windows import Windows
 

@@ -4,10 +4,10 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from small_cohort import cohort
 
 from custodian.teacher.checkpoint import TrainedNetwork
 from custodian.teacher.training import TEACHER_PLAN, train_teacher
+from small_cohort import cohort
 from stimset.errors import ConfigError, FormatError
 
 PLAN = replace(TEACHER_PLAN, epochs=8, batch=32, steps_at_least=0)

@@ -5,8 +5,8 @@ Each step takes what the step before it returns and nothing else::
     Custodian --pull--> VerifiedRelease --train--> Student --benchmark--> BenchmarkReport
                                               \\----export--> ONNX file
 
-Only verification makes a `VerifiedRelease`, and only a `VerifiedRelease` trains a student. The command line runs these same functions. Pulling
-needs the base install; training, benchmarking and exporting import what the extras bring, when they are called.
+Only verification makes a `VerifiedRelease`, and only a `VerifiedRelease` trains a student. The command line runs these same functions.
+Pulling needs the base install; training, benchmarking and exporting import what the extras bring, when they are called.
 """
 
 from __future__ import annotations

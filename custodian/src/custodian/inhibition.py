@@ -53,7 +53,8 @@ def train_identity_networks(
 def expected_persons(cohort: Cohort, toward: Toward) -> NDArray[np.float32]:
     """``(classes, training persons)``: what inhibition drives the answers toward, for each class.
 
-    ``base-rate`` is what the label alone says of the person, so that inhibition does not erase the label; ``uniform`` is any person, equally.
+    ``base-rate`` is what the label alone says of the person, so that inhibition does not erase the label; ``uniform`` is any person,
+    equally.
     """
     if toward == "uniform":
         persons = cohort.training_persons

@@ -123,8 +123,9 @@ def release(home: Home, admitted: AdmittedSet, signers: Sequence[Signer], *, nam
 
 
 def main_path(
-    home: Home, records: Sequence[Record], spec: WindowSpec, recipe: Recipe, policy: Policy, signers: Sequence[Signer], *, name: str, count: int
-) -> Path:
+    home: Home, records: Sequence[Record], spec: WindowSpec, recipe: Recipe, policy: Policy, signers: Sequence[Signer], *, name: str,
+    count: int,
+) -> Path:  # fmt: skip
     """All of it at once, with the defaults."""
     cohort = ingest(home, records, spec)
     teachers = train(home, cohort)

@@ -42,6 +42,7 @@ def test_costs_against_an_independent_computation():
 
 def test_the_teacher_comes_to_believe_what_is_wanted_and_identity_fades():
     teacher, identity = frozen(3, 0), [frozen(5, 1)]
+    identity[0].head[-1].weight.mul_(20)  # an untrained network is unsure of everybody; this one is not
     start = torch.randn(32, 2, 40, generator=torch.Generator().manual_seed(1))
     wanted = torch.eye(3)[torch.arange(32) % 3] * 0.7 + 0.1
     uniform = np.full((3, 5), 0.2, np.float32)
@@ -50,10 +51,12 @@ def test_the_teacher_comes_to_believe_what_is_wanted_and_identity_fades():
         r = Responses(x, start, wanted, teacher(x), tuple(n(x) for n in identity))
         return float(excite_belief()(r)[0]), float(inhibit(1.0, uniform)(r)[0])
 
-    made = ascend(start, wanted, excite_belief() + inhibit(1.0, uniform), teacher, identity, steps=60, learning_rate=0.05, clip=5)
-    before, after = costs(start), costs(made)
-    assert after[0] < 0.7 * before[0]
-    assert after[1] < before[1]
+    def climb(objective):
+        return ascend(start, wanted, objective, teacher, identity, steps=60, learning_rate=0.05, clip=5)
+
+    excited, made = climb(excite_belief()), climb(excite_belief() + inhibit(1.0, uniform))
+    assert costs(excited)[0] < 0.7 * costs(start)[0]
+    assert costs(made)[1] < 0.5 * costs(excited)[1]
     assert made.abs().max() <= 5
     assert not made.requires_grad
 

@@ -5,13 +5,13 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from small_cohort import SPEC, cohort
 
 from custodian.excitation import engine
 from custodian.excitation.candidates import CandidateSet
 from custodian.excitation.recipe import Generator, load_recipe
 from custodian.inhibition import train_identity_networks
 from custodian.teacher.training import TEACHER_PLAN, train_teacher
+from small_cohort import SPEC, cohort
 from stimset.errors import ConfigError
 from stimset.learning.training import TrainingPlan
 

@@ -4,7 +4,6 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from small_cohort import SPEC, cohort
 
 from custodian.excitation.priors import NoisePrior, SpectralPrior, SplicedPrior, build_prior
 from custodian.excitation.recipe import Start
@@ -15,10 +14,15 @@ from custodian.excitation.statistics import (
     log_energies,
     prototypes,
 )
+from small_cohort import SPEC, cohort
 
 
 def spectrum(values):
     return (np.abs(np.fft.rfft(values - values.mean(-1, keepdims=True), axis=-1)) ** 2).mean(0)
+
+
+def measured(windows):
+    return SpectralPrior.measure(windows, Start("class-spectral", segments=4), np.random.default_rng(0))
 
 
 def test_noise_has_the_power_law_it_promises():
@@ -33,7 +37,7 @@ def test_noise_has_the_power_law_it_promises():
 
 def test_class_spectral_noise_follows_each_class_and_the_channels_move_together():
     training = cohort(per_person=150).training
-    prior = SpectralPrior.measure(training, Start("class-spectral", segments=4), np.random.default_rng(0))
+    prior = measured(training)
     values, classes = prior.sample(6000, np.random.default_rng(1))
     for k in range(3):
         true, made = training.values[training.labels == k], values[classes == k]
@@ -46,7 +50,7 @@ def test_class_spectral_noise_follows_each_class_and_the_channels_move_together(
 
 def test_a_draw_is_no_window_of_a_patient():
     training = cohort().training
-    values, _ = SpectralPrior.measure(training, Start("class-spectral", segments=4), np.random.default_rng(0)).sample(300, np.random.default_rng(1))
+    values, _ = measured(training).sample(300, np.random.default_rng(1))
     flat, true = values.reshape(300, -1), training.values.reshape(len(training), -1)
     nearest = np.sqrt(((flat[:, None, :] - true[None]) ** 2).mean(-1)).min(1)
     assert nearest.min() > 0.2

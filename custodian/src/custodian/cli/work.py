@@ -71,7 +71,7 @@ def ingest(
     """
     opened = Home.open(home)
     records = _records(source, labels, only, simulated, minutes, download, seed)
-    chosen = _spec(spec, preset, records, simulated or download)
+    chosen = _spec(spec, preset, records, simulated, download)
     from custodian import pipeline
 
     if dry_run:
@@ -143,7 +143,7 @@ def excite(
 ) -> None:
     """Excite the teacher's neurons into artificial stimuli, and inhibit what points at single patients.
 
-    Builds on 'custodian train'. Leaves HOME/candidates/SET: shards of 1,000 stimuli with the teacher's soft labels. Interrupted work goes on
+    Builds on 'custodian train'. Leaves HOME/candidates/SET: shards of 1,000 stimuli with soft labels. Interrupted work goes on
     where it was. Nothing of it may leave before 'custodian audit' admits it.
 
     Example: custodian excite --recipe spectral --count 8000 --set main
@@ -235,9 +235,10 @@ def _records(
     return open_records(source, labels=labels, only=only)
 
 
-def _spec(file: Path | None, preset: str | None, records: Sequence[Record], known: object) -> WindowSpec:
+def _spec(file: Path | None, preset: str | None, records: Sequence[Record], simulated: int, download: str | None) -> WindowSpec:
     """The window spec that the options ask for, or a guess."""
     from stimset.records import apnea_ecg, guess_spec
+    from stimset.records.simulated import SPEC
     from stimset.strict import load_json
     from stimset.windows import WindowSpec
 
@@ -249,10 +250,14 @@ def _spec(file: Path | None, preset: str | None, records: Sequence[Record], know
             return WindowSpec.from_document(load_json(file.read_bytes(), limit=1 << 20, what=str(file)))
         except OSError as error:
             raise FormatError(f"{file}: {error.strerror}") from None
-    if preset or known:
-        if (preset or PRESETS[0]) not in presets:
+    if preset:
+        if preset not in presets:
             raise ConfigError(f"there is no preset '{preset}'; known are {', '.join(PRESETS)}")
-        return presets[preset or PRESETS[0]]
+        return presets[preset]
+    if simulated:
+        return SPEC
+    if download:
+        return apnea_ecg.SPEC_5MIN
     guessed = guess_spec(records)
     console.err.print("window spec guessed from the recordings; look at it with --dry-run, change it with --spec")
     return guessed
@@ -302,7 +307,8 @@ def _cohort_text(cohort: Cohort) -> list[str]:
     return [
         f"{kind:<17} {d['windows']} windows from {d['records']} records of {d['persons']} persons ({d['validation_persons']} kept apart)",
         f"classes           {', '.join(f'{name} {count}' for name, count in d['classes'].items())}",
-        f"window            {signals}: {spec.length_s:g} s at {spec.rate_hz:g} Hz ({spec.channels} x {spec.samples}), label of {spec.epoch_s:g} s",
+        f"window            {signals}: {spec.length_s:g} s at {spec.rate_hz:g} Hz ({spec.channels} x {spec.samples}), "
+        f"label of {spec.epoch_s:g} s",
         "next              custodian train",
     ]
 

@@ -30,8 +30,8 @@ def ascend(
         clip: stimuli are held within ``[-clip, clip]``.
 
     Returns:
-        Stimuli ``(batch, channels, samples)``. Adam works element by element and no cost couples two stimuli, so each result depends on its own
-        start alone.
+        Stimuli ``(batch, channels, samples)``. Adam works element by element and no cost couples two stimuli, so each result
+        depends on its own start alone.
     """
     stimuli = start.clone().requires_grad_(True)
     optimiser = torch.optim.Adam([stimuli], lr=learning_rate)

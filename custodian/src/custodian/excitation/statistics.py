@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from statistics import NormalDist
 from typing import Any
 
@@ -175,5 +176,5 @@ def _features(values: Floats) -> Floats:
     level = values.mean(-1)
     power = np.abs(np.fft.rfft(values - level[:, :, None], axis=-1)) ** 2
     edges = np.unique(np.geomspace(1, power.shape[-1], BANDS + 1).round().astype(int))
-    bands = [np.log(power[..., a:b].mean(-1) + 1e-2) for a, b in zip(edges[:-1], edges[1:], strict=True)]
+    bands = [np.log(power[..., a:b].mean(-1) + 1e-2) for a, b in pairwise(edges)]
     return np.concatenate([np.stack(bands, -1).reshape(len(values), -1), 2 * level], axis=1)

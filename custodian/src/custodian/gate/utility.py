@@ -1,7 +1,7 @@
 """Utility: does a student unlike the teacher learn enough from the stimuli?
 
-The same family is trained on the stimuli and on the true windows; both are judged on the validation persons, whom neither the teacher nor the
-students trained on.
+The same family is trained on the stimuli and on the true windows; both are judged on the validation persons, whom neither the teacher
+nor the students trained on.
 """
 
 from __future__ import annotations

@@ -36,7 +36,8 @@ CERTAINTY = (
     "owner of a stranger's window; 0.5 is no difference. It says nothing of other attackers, or of membership."
 )
 CONTROL = (
-    "The same chance for the patients' own held-out windows: the {family} attacker must be able to recognise patients, or it proves nothing."
+    "The same chance for the patients' own held-out windows: the {family} attacker must be able to recognise patients, or it proves "
+    "nothing."
 )
 LOSS = (
     "Kappa that a {family} loses on patients whom nobody trained on when it learns from the stimuli instead of the true windows; "
@@ -136,7 +137,8 @@ def sentence(check: CheckResult) -> str:
 def _admitted_or_refused(candidates: CandidateSet, result: GateResult, judged: str) -> AdmittedSet:
     failed = [sentence(c) for c in result.checks if not c.passed]
     if failed or not result.admitted:
-        raise ReleaseRefused(f"the gate refuses the set '{candidates.folder.name}': {len(failed)} of {len(result.checks)} checks failed", failed)
+        count = f"{len(failed)} of {len(result.checks)} checks failed"
+        raise ReleaseRefused(f"the gate refuses the set '{candidates.folder.name}': {count}", failed)
     return AdmittedSet(candidates, result, candidates_digest=judged, _seal=_admitted._SEAL)
 
 

@@ -13,16 +13,20 @@ passes a whole number.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from stimset.errors import FormatError
+from stimset.records import apnea_ecg
 from stimset.records.base import Annotation, Record
 from stimset.records.wfdb import rr_series
 
 PREFIX = "simulated-"
+SPEC = replace(apnea_ecg.SPEC_5MIN, meaning="whether the simulated minute holds a simulated apnea; no patient and no expert")
+"""Windows like those of the Apnea-ECG database, 1 x 150, with a meaning that claims nothing."""
+
 GRID_HZ = 4.0
 MAX_PERSONS = 100_000
 # A minute counts as apnea when this share of it is.
