@@ -41,7 +41,7 @@ name = "main-path-test"
 [identity]
 attackers = ["mlp"]
 certainty_auc_at_most = 1.0
-control_auc_at_least = 0.0
+control_lift_at_least = 0.0
 [utility]
 students = ["logistic_regression"]
 kappa_loss_at_most = 2.0

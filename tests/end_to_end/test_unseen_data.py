@@ -25,17 +25,6 @@ RATE_HZ, EPOCH_S, EPOCHS, RECORDINGS = 8.0, 10.0, 32, 2
 RHYTHMS = {"wake": (2.8, 2.2, 0.6), "light": (1.6, 2.2, 0.3), "deep": (0.5, 0.7, 0.6), "dream": (1.6, 0.7, 0.3)}
 # Chosen before anything was measured: what a student reaches by chance is 0.
 LEAST_KAPPA = 0.5
-POLICY = """
-name = "unseen-data-test"
-[identity]
-attackers = ["mlp"]
-certainty_auc_at_most = 1.0
-control_auc_at_least = 0.0
-[utility]
-students = ["logistic_regression"]
-kappa_loss_at_most = 2.0
-true_kappa_at_least = -1.0
-"""
 
 
 def write_persons(folder: Path, persons: range) -> list[str]:
@@ -86,12 +75,11 @@ def walked(tmp_path_factory) -> Walked:
     both = BothSides.make(folder)
     persons = write_persons(folder / "nights", range(10))
     write_persons(folder / "partners-own", range(50, 55))
-    (folder / "policy.toml").write_text(POLICY)
     hospital, partner, said = both.hospital, both.partner, {}
     said["ingest"] = hospital.json("ingest", folder / "nights")
     hospital.run("train", "--epochs", 12)
-    hospital.run("excite", "--count", 600, "--set", "nights")
-    hospital.run("audit", "--set", "nights", "--policy", folder / "policy.toml")
+    hospital.run("excite", "--count", 1500, "--set", "nights")
+    hospital.run("audit", "--set", "nights")
     said["release"] = hospital.json("release", "build", "--set", "nights", "--name", "nights")
     with both.served() as address:
         both.enrol(address)

@@ -15,7 +15,7 @@ from custodian.gate.policy import Policy, load_policy
 from small_cohort import SPEC, cohort
 from stimset.errors import ConfigError, ReleaseRefused
 
-POLICY = Policy("test-1", ("random_forest",), 0.5, 0.55, ("knn",), 0.25, 0.1)
+POLICY = Policy("test-1", ("random_forest",), 0.5, 1.5, ("knn",), 0.25, 0.1)
 ENTRY = {"name": "test", "numbers": 1, "bound": "none", "epsilon": None, "delta": None}
 
 
@@ -95,7 +95,7 @@ def test_what_could_not_be_measured_counts_as_failed(home):
 
 
 def test_an_attacker_that_recognises_nobody_proves_nothing(home):
-    strict = replace(POLICY, control_auc_at_least=1.01)
+    strict = replace(POLICY, control_lift_at_least=50.0)
     with pytest.raises(ReleaseRefused) as caught:
         verdict.admit(home, candidates(home, "blind", *stranger_like()), cohort(), strict)
     assert any(s.startswith("identity-control") for s in caught.value.failed)
@@ -152,3 +152,14 @@ def test_a_wrong_policy_is_refused(tmp_path, old, new, cause):
     with pytest.raises(ConfigError, match=cause):
         load_policy(tmp_path / "p.toml")
     assert load_policy().digest() == load_policy().digest() != replace(load_policy(), kappa_loss_at_most=0.5).digest()
+
+
+def test_persons_who_can_not_be_told_apart_still_test_the_attacker(home):
+    """No person has a rhythm here: only the planted tones show that the attacker could have found one."""
+    c = cohort()
+    x, p = stranger_like(len(c.windows), seed=1)
+    alike = replace(c, windows=replace(c.windows, values=x.astype(np.float32), labels=p.argmax(1)))
+    made = candidates(home, "alike", *stranger_like(seed=2))
+    result = verdict.admit(home, made, alike, POLICY).result
+    assert result.measurements["identity-random_forest-control-lift"] < 1.5
+    assert result.measurements["identity-random_forest-planted-lift"] > 2

@@ -12,6 +12,7 @@ import json
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
+from functools import partial
 from typing import TypeVar
 
 from custodian.cohort import Cohort
@@ -36,8 +37,8 @@ CERTAINTY = (
     "owner of a stranger's window; 0.5 is no difference. It says nothing of other attackers, or of membership."
 )
 CONTROL = (
-    "The same chance for the patients' own held-out windows: the {family} attacker must be able to recognise patients, or it proves "
-    "nothing."
+    "How often the {family} attacker names the right patient for windows that it did not learn (or, where patients can't be told apart, "
+    "for windows with a planted tone), over how often the label alone would: an attacker that can't recognise anybody proves nothing."
 )
 LOSS = (
     "Kappa that a {family} loses on patients whom nobody trained on when it learns from the stimuli instead of the true windows; "
@@ -59,19 +60,16 @@ def judge(
     checks: list[CheckResult] = []
     measurements: dict[str, float] = {"stimuli": float(len(stimuli))}
     for i, family in enumerate(policy.attackers):
-        attack = _attempt(
-            lambda f=family, i=i: attack_identity(  # type: ignore[misc]
-                f, stimuli, cohort, seed=ATTACK_SEED + seed, on_progress=lambda share: on_progress(i + share, f"attacker {f}")
-            )
-        )
+        watched = partial(_report, on_progress, i, f"attacker {family}")
+        attack = _attempt(partial(
+            attack_identity, family, stimuli, cohort, seed=ATTACK_SEED + seed, lift_wanted=policy.control_lift_at_least,
+            on_progress=watched,
+        ))  # fmt: skip
         checks += _identity_checks(family, attack, policy)
         measurements |= _measured(f"identity-{family}", attack)
     for i, family in enumerate(policy.students, len(policy.attackers)):
-        trial = _attempt(
-            lambda f=family, i=i: try_student(  # type: ignore[misc]
-                f, stimuli, cohort, seed=seed, on_progress=lambda share: on_progress(i + share, f"student {f}")
-            )
-        )
+        watched = partial(_report, on_progress, i, f"student {family}")
+        trial = _attempt(partial(try_student, family, stimuli, cohort, seed=seed, on_progress=watched))
         checks += _utility_checks(family, trial, policy)
         measurements |= _measured(f"utility-{family}", trial)
     on_progress(checks_to_run(policy), "")
@@ -142,6 +140,10 @@ def _admitted_or_refused(candidates: CandidateSet, result: GateResult, judged: s
     return AdmittedSet(candidates, result, candidates_digest=judged, _seal=_admitted._SEAL)
 
 
+def _report(on_progress: OnProgress, before: int, note: str, share: float) -> None:
+    on_progress(before + share, note)
+
+
 def _attempt(run: Callable[[], T]) -> T | None:
     """What `run` returns, or None where it fails on bad input or arithmetic: a check without a value counts as failed."""
     try:
@@ -151,10 +153,10 @@ def _attempt(run: Callable[[], T]) -> T | None:
 
 
 def _identity_checks(family: str, attack: IdentityAttack | None, policy: Policy) -> Iterator[CheckResult]:
-    stimuli, control = (attack.stimuli_auc, attack.control_auc) if attack else (None, None)
+    stimuli, control = (attack.stimuli_auc, attack.planted_lift) if attack else (None, None)
     meanings = CERTAINTY.format(family=family), CONTROL.format(family=family)
     yield _check(f"identity-certainty-{family}", stimuli, "<=", policy.certainty_auc_at_most, meanings[0])
-    yield _check(f"identity-control-{family}", control, ">=", policy.control_auc_at_least, meanings[1])
+    yield _check(f"identity-control-{family}", control, ">=", policy.control_lift_at_least, meanings[1])
 
 
 def _utility_checks(family: str, trial: StudentTrial | None, policy: Policy) -> Iterator[CheckResult]:
