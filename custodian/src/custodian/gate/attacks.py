@@ -1,10 +1,10 @@
 """Attacks on identity: does a stimulus point at a patient?
 
 An attacker of a family that inhibition never saw learns to tell the training persons apart, then looks at stimuli and at windows of
-persons whom nobody trained on. It must be able to succeed, or it proves nothing: its positive control is to recognise the training persons
-nothing: its positive control is to recognise the training persons in windows that it did not learn. Where even that fails, persons may
-tone of their own that is planted into each person's windows.
-
+An attacker of a family that inhibition never saw learns to tell the training persons apart, then looks at stimuli and at windows of
+persons whom nobody trained on. It must be able to succeed, or it proves nothing: its positive control is to recognise the training
+persons in windows that it did not learn. Where even that fails, the persons may simply be indistinguishable; then the same attacker must
+find a weak tone of their own that is planted into each person's windows.
 What it says: whether *these* attackers are surer of a stimulus's owner than of a stranger's. What it does not say: that no other attacker
 could be, or that membership in the cohort can't be told.
 """
