@@ -40,7 +40,7 @@ POLICY = """
 name = "main-path-test"
 [identity]
 attackers = ["mlp"]
-certainty_auc_at_most = 1.0
+certainty_gap_at_most = 1.0
 control_lift_at_least = 0.0
 [utility]
 students = ["logistic_regression"]

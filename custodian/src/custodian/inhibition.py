@@ -22,7 +22,7 @@ from stimset.learning.networks import build_network
 from stimset.learning.training import History, TrainingPlan, soft_targets, train
 
 IDENTITY_PLAN = TrainingPlan(epochs=6, noise=0.1, shift=0.25, steps_at_least=400)
-IDENTITY_ARCHITECTURES = ("cnn", "tcn")
+IDENTITY_ARCHITECTURES = ("cnn", "tcn", "spectral_mlp")
 
 OnEpoch = Callable[[int, str], None]
 

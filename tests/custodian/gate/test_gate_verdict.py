@@ -15,7 +15,7 @@ from custodian.gate.policy import Policy, load_policy
 from small_cohort import SPEC, cohort
 from stimset.errors import ConfigError, ReleaseRefused
 
-POLICY = Policy("test-1", ("random_forest",), 0.5, 1.5, ("knn",), 0.25, 0.1)
+POLICY = Policy("test-1", ("random_forest",), 0.05, 1.5, ("knn",), 0.25, 0.1)
 ENTRY = {"name": "test", "numbers": 1, "bound": "none", "epsilon": None, "delta": None}
 
 

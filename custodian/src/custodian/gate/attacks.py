@@ -1,10 +1,10 @@
 """Attacks on identity: does a stimulus point at a patient?
 
 An attacker of a family that inhibition never saw learns to tell the training persons apart, then looks at stimuli and at windows of
-An attacker of a family that inhibition never saw learns to tell the training persons apart, then looks at stimuli and at windows of
 persons whom nobody trained on. It must be able to succeed, or it proves nothing: its positive control is to recognise the training
 persons in windows that it did not learn. Where even that fails, the persons may simply be indistinguishable; then the same attacker must
 find a weak tone of their own that is planted into each person's windows.
+
 What it says: whether *these* attackers are surer of a stimulus's owner than of a stranger's. What it does not say: that no other attacker
 could be, or that membership in the cohort can't be told.
 """
@@ -34,6 +34,8 @@ class IdentityAttack:
 
     Attributes:
         family: of the attacker.
+        stimuli_certainty, strangers_certainty, control_certainty: mean of its largest probability for stimuli, for strangers' windows, and
+            for held-out windows of the training persons.
         stimuli_auc: chance that it is more certain (largest probability) of a stimulus than of a stranger's window; 0.5 is no difference.
         control_auc: the same for held-out windows of the training persons themselves.
         control_lift: how often it names their person rightly, over how often the label alone would: the positive control.
@@ -45,6 +47,9 @@ class IdentityAttack:
     """
 
     family: str
+    stimuli_certainty: float
+    strangers_certainty: float
+    control_certainty: float
     stimuli_auc: float
     control_auc: float
     control_lift: float
@@ -54,6 +59,11 @@ class IdentityAttack:
     control_entropy: float
     stimuli_excess: float
     strangers_excess: float
+
+    @property
+    def certainty_gap(self) -> float:
+        """How much more certain it is, on average, of a stimulus's owner than of a stranger's window's."""
+        return self.stimuli_certainty - self.strangers_certainty
 
 
 def attack_identity(
@@ -92,6 +102,9 @@ def attack_identity(
     on_control = attacker.predict_proba(training.values[control])
     return IdentityAttack(
         family,
+        float(on_stimuli.max(1).mean()),
+        float(on_strangers.max(1).mean()),
+        float(on_control.max(1).mean()),
         _more_certain(on_stimuli, on_strangers),
         _more_certain(on_control, on_strangers),
         lift,

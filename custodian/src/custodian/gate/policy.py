@@ -21,7 +21,7 @@ class Policy:
     Attributes:
         name: as it stands in the provenance.
         attackers: families of the identity attackers.
-        certainty_auc_at_most: chance that an attacker is more certain of a stimulus than of a stranger's window.
+        certainty_gap_at_most: how much more certain, in probability, an attacker may be of a stimulus than of a stranger's window.
         control_lift_at_least: how much better than the label alone an attacker must name owners: the positive control.
         students: families of the utility check.
         kappa_loss_at_most: kappa of the student on true windows less that of the student on stimuli.
@@ -30,7 +30,7 @@ class Policy:
 
     name: str
     attackers: tuple[str, ...]
-    certainty_auc_at_most: float
+    certainty_gap_at_most: float
     control_lift_at_least: float
     students: tuple[str, ...]
     kappa_loss_at_most: float
@@ -48,7 +48,7 @@ class Policy:
 
 
 _LAYOUT: dict[str, dict[str, type]] = {
-    "identity": {"attackers": tuple, "certainty_auc_at_most": float, "control_lift_at_least": float},
+    "identity": {"attackers": tuple, "certainty_gap_at_most": float, "control_lift_at_least": float},
     "utility": {"students": tuple, "kappa_loss_at_most": float, "true_kappa_at_least": float},
 }
 

@@ -33,8 +33,8 @@ T = TypeVar("T")
 OnProgress = Callable[[float, str], None]
 
 CERTAINTY = (
-    "Chance that a {family} attacker, trained on the patients and never seen by inhibition, is surer of a stimulus's owner than of the "
-    "owner of a stranger's window; 0.5 is no difference. It says nothing of other attackers, or of membership."
+    "How much more certain (in probability) a {family} attacker, trained on the patients and never seen by inhibition, is of a stimulus's "
+    "owner than of the owner of a stranger's window; 0 or less is no more. It says nothing of other attackers, or of membership."
 )
 CONTROL = (
     "How often the {family} attacker names the right patient for windows that it did not learn (or, where patients can't be told apart, "
@@ -153,9 +153,9 @@ def _attempt(run: Callable[[], T]) -> T | None:
 
 
 def _identity_checks(family: str, attack: IdentityAttack | None, policy: Policy) -> Iterator[CheckResult]:
-    stimuli, control = (attack.stimuli_auc, attack.planted_lift) if attack else (None, None)
+    stimuli, control = (attack.certainty_gap, attack.planted_lift) if attack else (None, None)
     meanings = CERTAINTY.format(family=family), CONTROL.format(family=family)
-    yield _check(f"identity-certainty-{family}", stimuli, "<=", policy.certainty_auc_at_most, meanings[0])
+    yield _check(f"identity-certainty-{family}", stimuli, "<=", policy.certainty_gap_at_most, meanings[0])
     yield _check(f"identity-control-{family}", control, ">=", policy.control_lift_at_least, meanings[1])
 
 

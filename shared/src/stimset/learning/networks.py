@@ -9,6 +9,7 @@ Usage::
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable
 
@@ -164,6 +165,39 @@ class Perceptron(nn.Module):
         return self.layers(windows)  # type: ignore[no-any-return]
 
 
+class SpectralPerceptron(nn.Module):
+    """A perceptron on what spectral students look at: level, energy, and log power in bands that widen with frequency, per channel.
+
+    It is differentiable in the window, so inhibition can work against attackers that look at spectra.
+    """
+
+    bands: Tensor
+
+    def __init__(self, channels: int, samples: int, classes: int, bands: int = 24, width: int = 128, dropout: float = 0.2) -> None:
+        super().__init__()
+        frequencies = samples // 2 + 1
+        edges = sorted({round(float(e)) for e in torch.logspace(0, math.log10(frequencies), min(bands, frequencies) + 1)})
+        matrix = torch.zeros(frequencies, len(edges) - 1)
+        for i, (low, high) in enumerate(itertools.pairwise(edges)):
+            matrix[low:high, i] = 1 / (high - low)
+        self.register_buffer("bands", matrix)
+        inputs = channels * (matrix.shape[1] + 4)
+        self.layers = nn.Sequential(
+            nn.BatchNorm1d(inputs), nn.Linear(inputs, width), nn.ReLU(), nn.Dropout(dropout), nn.Linear(width, width), nn.ReLU(),
+            nn.Dropout(dropout), nn.Linear(width, classes),
+        )  # fmt: skip
+
+    def forward(self, windows: Tensor) -> Tensor:
+        """Logits ``(batch, classes)``."""
+        level = windows.mean(-1, keepdim=True)
+        rest = windows - level
+        spread = (rest.square().mean(-1, keepdim=True) + 1e-4).sqrt()
+        unit = rest / spread
+        power = torch.view_as_real(torch.fft.rfft(unit)).square().sum(-1) / windows.shape[-1]
+        moments = [level, spread.log(), unit.pow(3).mean(-1, keepdim=True), unit.pow(4).mean(-1, keepdim=True).log()]
+        return self.layers(torch.cat([(power @ self.bands + 1e-3).log(), *moments], -1).flatten(1))  # type: ignore[no-any-return]
+
+
 NETWORKS: dict[str, Builder] = {
     "cnn": ConvNet,
     "deep_cnn": ResidualNet,
@@ -172,6 +206,7 @@ NETWORKS: dict[str, Builder] = {
     "gru": lambda c, t, k: RecurrentNet(c, t, k, cell="gru"),
     "transformer": Transformer,
     "mlp": Perceptron,
+    "spectral_mlp": SpectralPerceptron,
 }
 
 
