@@ -46,7 +46,7 @@ def ingest(
     spec: Annotated[Path | None, typer.Option("--spec", help="A window spec as JSON (--dry-run prints one to start from).")] = None,
     simulated: Annotated[int, typer.Option("--simulated", min=0, help="Simulate so many persons instead of reading recordings.")] = 0,
     minutes: Annotated[int, typer.Option("--minutes", min=10, help="Minutes per simulated person.")] = 120,
-    download: Annotated[str | None, typer.Option("--download", help="Fetch a public database first (apnea-ecg), into the folder or the home.")] = None,
+    download: Annotated[str | None, typer.Option("--download", help="Fetch a public database first, into the home: apnea-ecg.")] = None,
     validation: Annotated[float, typer.Option("--validation", min=0.05, max=0.5, help="Share of the persons kept apart.")] = 0.2,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Read and report, keep nothing; prints the window spec.")] = False,
     seed: SeedOption = 0,
