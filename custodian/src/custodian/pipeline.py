@@ -25,7 +25,7 @@ from custodian.gate.policy import Policy
 from custodian.inhibition import train_identity_networks
 from custodian.publish.publishing import SignedRelease, publish
 from custodian.teacher.checkpoint import TrainedNetwork
-from custodian.teacher.training import TEACHER_PLAN, train_teacher
+from custodian.teacher.training import TEACHER_ARCHITECTURE, TEACHER_PLAN, train_teacher
 from stimset.errors import ConfigError
 from stimset.learning.training import TrainingPlan
 from stimset.records import Record, is_simulated
@@ -71,7 +71,7 @@ def ingest(
 
 
 def train(
-    home: Home, cohort: Cohort, *, architecture: str = "cnn", plan: TrainingPlan = TEACHER_PLAN, seed: int = 0, device: str = "cpu",
+    home: Home, cohort: Cohort, *, architecture: str = TEACHER_ARCHITECTURE, plan: TrainingPlan = TEACHER_PLAN, seed: int = 0, device: str = "cpu",
     on_step: OnStep = _unwatched,
 ) -> Teachers:  # fmt: skip
     """The teacher and the identity networks, kept in the home."""

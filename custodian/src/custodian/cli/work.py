@@ -88,7 +88,7 @@ def ingest(
 
 @console.reports_errors
 def train(
-    architecture: Annotated[str, typer.Option("--architecture", help="cnn, deep_cnn, tcn, lstm, gru, transformer or mlp.")] = "cnn",
+    architecture: Annotated[str, typer.Option("--architecture", help="Of the teacher: cnn, deep_cnn, tcn, lstm, gru, ...; several joined by +.")] = "cnn+spectral_mlp",
     epochs: Annotated[int | None, typer.Option("--epochs", min=1, max=1000, help="At most; validation persons choose the best.")] = None,
     seed: SeedOption = 0,
     device: DeviceOption = "auto",
@@ -100,7 +100,7 @@ def train(
     Builds on 'custodian ingest'. Leaves HOME/teacher, which never leaves the home. Persons kept apart choose the epoch by Cohen's kappa;
     the same seed gives the same teacher.
 
-    Example: custodian train --architecture gru
+    Example: custodian train --architecture cnn+tcn+gru
     """
     from dataclasses import replace
 
@@ -109,13 +109,13 @@ def train(
     from custodian.device import choose_device
     from custodian.inhibition import IDENTITY_ARCHITECTURES, IDENTITY_PLAN
     from custodian.teacher.training import TEACHER_PLAN
+    from stimset.learning.networks import member_names
 
     opened = Home.open(home)
     cohort = Cohort.load(opened.cohort)
     plan = replace(TEACHER_PLAN, epochs=epochs, steps_at_least=0) if epochs else TEACHER_PLAN
-    networks = 1 + len(IDENTITY_ARCHITECTURES)
-    rounds = [plan.with_enough_steps(len(cohort.training)).epochs]
-    rounds += [IDENTITY_PLAN.with_enough_steps(len(cohort.training)).epochs] * (networks - 1)
+    rounds = [plan.with_enough_steps(len(cohort.training)).epochs] * len(member_names(architecture))
+    rounds += [IDENTITY_PLAN.with_enough_steps(len(cohort.training)).epochs] * len(IDENTITY_ARCHITECTURES)
     with console.progress("training", sum(rounds)) as step:
         watched = _in_sequence(step, rounds)
         teachers = pipeline.train(

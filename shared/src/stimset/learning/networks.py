@@ -11,13 +11,14 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
 
 from stimset.errors import ConfigError
 
+MAX_MEMBERS = 16
 Builder = Callable[[int, int, int], nn.Module]
 
 
@@ -198,6 +199,23 @@ class SpectralPerceptron(nn.Module):
         return self.layers(torch.cat([(power @ self.bands + 1e-3).log(), *moments], -1).flatten(1))  # type: ignore[no-any-return]
 
 
+class Ensemble(nn.Module):
+    """Several networks that answer together: the logarithm of their mean probabilities.
+
+    Networks of unlike architectures break the dependence of stimuli on one of them (G-VBSM, Shao et al. 2024), and their mean belief is
+    better than any single one's (Lakshminarayanan et al. 2017).
+    """
+
+    def __init__(self, members: Sequence[nn.Module]) -> None:
+        super().__init__()
+        self.members = nn.ModuleList(members)
+
+    def forward(self, windows: Tensor) -> Tensor:
+        """Logits ``(batch, classes)``: their softmax is the mean of the members' probabilities."""
+        answers = torch.stack([torch.log_softmax(member(windows), dim=1) for member in self.members])
+        return torch.logsumexp(answers, dim=0) - math.log(len(self.members))
+
+
 NETWORKS: dict[str, Builder] = {
     "cnn": ConvNet,
     "deep_cnn": ResidualNet,
@@ -213,11 +231,33 @@ NETWORKS: dict[str, Builder] = {
 def build_network(name: str, channels: int, samples: int, classes: int, *, seed: int) -> nn.Module:
     """A freshly initialised network; the same seed gives the same weights, and no global random state is touched.
 
+    Args:
+        name: one of `NETWORKS`, or several joined by ``+`` for an `Ensemble`, e.g. ``"cnn+tcn+gru"``.
+        channels: of a window.
+        samples: of a window.
+        classes: outputs.
+        seed: of the first weights; the i-th member of an ensemble takes ``seed + i``.
+
     Raises:
         ConfigError: there is no network of this name.
     """
-    if name not in NETWORKS:
-        raise ConfigError(f"there is no network '{name}'; known are {', '.join(NETWORKS)}")
+    members = member_names(name)
+    if len(members) > 1:
+        return Ensemble([build_network(m, channels, samples, classes, seed=seed + i) for i, m in enumerate(members)])
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return NETWORKS[name](channels, samples, classes)
+
+
+def member_names(name: str) -> list[str]:
+    """The networks of an ensemble's name, or the one network.
+
+    Raises:
+        ConfigError: one of them is unknown, or there are more than `MAX_MEMBERS`.
+    """
+    members = name.split("+")
+    if unknown := [member for member in members if member not in NETWORKS]:
+        raise ConfigError(f"there is no network '{unknown[0]}'; known are {', '.join(NETWORKS)}, or several joined by '+'")
+    if len(members) > MAX_MEMBERS:
+        raise ConfigError(f"an ensemble has at most {MAX_MEMBERS} members, not {len(members)}")
+    return members

@@ -53,9 +53,9 @@ class TrainingPlan:
             raise ConfigError("a training plan needs epochs >= 1, batch >= 2 and learning_rate > 0")
 
     def with_enough_steps(self, windows: int) -> TrainingPlan:
-        """The plan with `epochs` raised until `windows` give `steps_at_least` steps."""
-        per_epoch = max(1, windows // self.batch)
-        return replace(self, epochs=max(self.epochs, -(-self.steps_at_least // per_epoch)))
+        """The plan with `epochs` raised until `windows` give `steps_at_least` steps, and `patience` in proportion."""
+        epochs = max(self.epochs, -(-self.steps_at_least // max(1, windows // self.batch)))
+        return replace(self, epochs=epochs, patience=-(-self.patience * epochs // self.epochs), steps_at_least=0)
 
 
 @dataclass(frozen=True)
