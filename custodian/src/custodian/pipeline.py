@@ -71,8 +71,8 @@ def ingest(
 
 
 def train(
-    home: Home, cohort: Cohort, *, architecture: str = TEACHER_ARCHITECTURE, plan: TrainingPlan = TEACHER_PLAN, seed: int = 0, device: str = "cpu",
-    on_step: OnStep = _unwatched,
+    home: Home, cohort: Cohort, *, architecture: str = TEACHER_ARCHITECTURE, plan: TrainingPlan = TEACHER_PLAN, seed: int = 0,
+    device: str = "cpu", on_step: OnStep = _unwatched,
 ) -> Teachers:  # fmt: skip
     """The teacher and the identity networks, kept in the home."""
     teacher = train_teacher(cohort, architecture=architecture, plan=plan, seed=seed, device=device, on_epoch=on_step)

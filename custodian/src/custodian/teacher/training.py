@@ -29,8 +29,8 @@ def train_teacher(
 ) -> TrainedNetwork:  # fmt: skip
     """Train a teacher on the training persons; the validation persons choose the epoch.
 
-    The members of an ensemble (``"cnn+tcn+gru"``) are trained one after another, each on all training persons, and each stops at its own best
-    epoch. The same cohort, plan and seed give the same weights on the same kind of device.
+    The members of an ensemble (``"cnn+tcn+gru"``) are trained one after another, each on all training persons, and each stops at its
+    own best epoch. The same cohort, plan and seed give the same weights on the same kind of device.
 
     Raises:
         ConfigError: there is no such architecture.
