@@ -88,7 +88,9 @@ def ingest(
 
 @console.reports_errors
 def train(
-    architecture: Annotated[str, typer.Option("--architecture", help="Of the teacher: cnn, deep_cnn, tcn, lstm, gru, ...; several joined by +.")] = "cnn+spectral_mlp",
+    architecture: Annotated[
+        str, typer.Option("--architecture", help="Of the teacher: cnn, deep_cnn, tcn, lstm, gru, ...; several joined by +.")
+    ] = "cnn+spectral_mlp",
     epochs: Annotated[int | None, typer.Option("--epochs", min=1, max=1000, help="At most; validation persons choose the best.")] = None,
     seed: SeedOption = 0,
     device: DeviceOption = "auto",
