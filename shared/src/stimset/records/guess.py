@@ -63,7 +63,7 @@ def guess_spec(records: Iterable[Record]) -> WindowSpec:
     labels_found = _labels(texts)
     if len(labels_found) < 2:
         raise RecordError(
-            f"{place}: {len(labels_found)} kinds of label in all recordings ({', '.join(labels_found)}); two are needed"
+            f"{place}: all recordings have {len(labels_found)} class of label ({', '.join(labels_found)}); two are needed"
         )
     epoch_s = _epoch(spacings, place)
     signals = tuple(
