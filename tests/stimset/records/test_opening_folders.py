@@ -105,7 +105,7 @@ def test_guess_from_points_in_time_and_from_events():
     [
         ([], "no signal in common"),
         ([make(("a",)), make(("b",))], "no signal in common"),
-        ([make(texts=("0", "0"))], "1 kinds of label"),
+        ([make(texts=("0", "0"))], "1 class of label"),
         ([make(unit="mV"), make(unit="V")], "comes in the units V, mV"),
     ],
 )
