@@ -28,12 +28,14 @@ import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:
+    from custodian.cohort import Cohort
+    from stimset.release import StimulusArrays
     from stimset.windows import Windows
 
 METRICS = ("accuracy", "kappa", "sensitivity", "specificity", "auroc")
@@ -54,7 +56,15 @@ class Lesson:
         return len(self.values)
 
 
-def capped(count: int, cap: int, rng: np.random.Generator) -> NDArray[np.int64]:
+class Believes(Protocol):
+    """A trained teacher, of whatever kind."""
+
+    def predict(self, values: NDArray[np.float32]) -> NDArray[np.float64]:
+        """Class probabilities of windows."""
+        ...
+
+
+def capped(count: int, cap: int | None, rng: np.random.Generator) -> NDArray[np.int64]:
     """All rows in random order, or `cap` of them."""
     return rng.permutation(count)[:cap]
 
@@ -71,23 +81,32 @@ def lesson(hospital: Path, trained_on: str, cap: int, seed: int) -> Lesson:
     from custodian.excitation.candidates import CandidateSet
     from custodian.teacher.checkpoint import TrainedNetwork
 
-    home, rng = Home.open(hospital), np.random.default_rng(seed)
+    home = Home.open(hospital)
     if trained_on in ("noise", "paper"):
-        arrays = CandidateSet.load(home.candidates(trained_on)).arrays()
-        rows = capped(len(arrays), cap, rng)
-        held, learned = np.split(rows, [max(1, round(0.1 * len(rows)))])
-        beliefs = arrays.probabilities.astype(np.float64)
-        return Lesson(arrays.values[learned], beliefs[learned], arrays.values[held], beliefs[held])
+        return lesson_of_stimuli(CandidateSet.load(home.candidates(trained_on)).arrays(), cap, seed)
     if trained_on not in TRAINED_ON:
         raise ValueError(f"there is no training data '{trained_on}'; known are {', '.join(TRAINED_ON)}")
-    cohort = Cohort.load(home.cohort)
+    teacher = TrainedNetwork.load(home.teacher, "teacher") if trained_on == "true_soft" else None
+    return lesson_of_windows(Cohort.load(home.cohort), teacher, cap, seed)
+
+
+def lesson_of_stimuli(arrays: StimulusArrays, cap: int | None, seed: int) -> Lesson:
+    """Stimuli as a partner uses them: a tenth is held out and chooses when to stop."""
+    rows = capped(len(arrays), cap, np.random.default_rng(seed))
+    held, learned = np.split(rows, [max(1, round(0.1 * len(rows)))])
+    beliefs = arrays.probabilities.astype(np.float64)
+    return Lesson(arrays.values[learned], beliefs[learned], arrays.values[held], beliefs[held])
+
+
+def lesson_of_windows(cohort: Cohort, teacher: Believes | None, cap: int | None, seed: int) -> Lesson:
+    """True windows with true labels, or with the belief of a teacher; the validation persons choose when to stop."""
+    rng = np.random.default_rng(seed)
     training, validation = cohort.training, cohort.validation
     training = training.select(capped(len(training), cap, rng))
-    validation = validation.select(capped(len(validation), max(1, cap // 5), rng))
-    if trained_on == "true_hard":
+    validation = validation.select(capped(len(validation), None if cap is None else max(1, cap // 5), rng))
+    if teacher is None:
         one_hot = np.eye(cohort.spec.classes)
         return Lesson(training.values, one_hot[training.labels], validation.values, one_hot[validation.labels])
-    teacher = TrainedNetwork.load(home.teacher, "teacher")
     return Lesson(
         training.values, teacher.predict(training.values), validation.values, teacher.predict(validation.values)
     )
