@@ -19,7 +19,7 @@ JOBS ?= 2
 # Two processes with two threads each on two cores run ten times slower than with one each.
 export OMP_NUM_THREADS := 1
 
-.PHONY: help setup demo test test-slow check bench fmt stubs clean
+.PHONY: help setup demo test test-slow check bench bench-paper bench-excite fmt stubs clean
 
 help: ## print this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1@\2/p' $(firstword $(MAKEFILE_LIST)) | column -t -s @ 2>/dev/null \
@@ -37,7 +37,7 @@ $(STAMP): constraints.txt pyproject.toml shared/pyproject.toml custodian/pyproje
 		|| { rm -rf $(VENV); echo "error: '$(PYTHON)' can't make a virtual environment; install its venv module (Debian, Ubuntu: apt-get install python3-venv)" >&2; exit 1; }
 	@$(PIP) install --upgrade "pip>=25.1"
 	@$(PIP) install -c constraints.txt $(TORCH)
-	@$(PIP) install -c constraints.txt -e ./shared[learning,records] -e ./custodian -e ./consumer[torch] --group dev
+	@$(PIP) install -c constraints.txt -e ./shared[learning,records] -e ./custodian -e ./consumer[search,torch] --group dev
 	@touch $@
 
 demo: $(STAMP) ## the main job, to build/demo/report.html; real recordings: make demo DATA=../path/to/apnea-ecg
@@ -63,6 +63,15 @@ bench: $(STAMP) ## the benchmarks, to build/bench/NAME.json; one of them: make b
 		test -f "$$script" || { echo "error: there is no benchmark $$script" >&2; exit 1; }; \
 		echo "$$script"; $(BIN)/python "$$script" $(if $(DATA),--data "$(DATA)") $(ARGS); \
 	done
+
+bench-paper: $(STAMP) ## recipes x students beside true data and noise, quick form; DATA=../path/to/apnea-ecg ARGS=--full takes hours
+	@$(MAKE) bench BENCH=paper
+
+bench-excite: $(STAMP) ## stimuli per second: the published loop and ours, in turns on one core
+	@$(MAKE) bench BENCH=excite
+
+fuzz: $(STAMP) ## 200,000 mutants of everything that comes from outside, to build/fuzz; ARGS="--engine atheris --kind envelope"
+	$(BIN)/python tests/fuzz/run.py $(ARGS)
 
 fmt: $(STAMP) ## sort imports and format
 	$(BIN)/ruff check --select I --fix .

@@ -20,7 +20,7 @@ from custodian.excitation import engine
 from custodian.excitation.candidates import CandidateSet
 from custodian.gate import verdict
 from custodian.gate.admitted import AdmittedSet
-from custodian.publish.keys import load_builder
+from custodian.publish.keys import load_signers
 from custodian.publish.publishing import SignedRelease, publish
 from source_tree import Source, sources
 from stimset.errors import ReleaseRefused
@@ -38,7 +38,10 @@ SEALED = {*MAKERS.values(), "custodian/gate/admitted.py"}
 # Function -> the modules that may call it, and no other.
 CALLERS = {
     "sign_statement": {"custodian/publish/publishing.py"},
+    "add_signatures": {"custodian/publish/officer.py"},
     "publish": {"custodian/cli/releases.py", "custodian/pipeline.py"},
+    "propose": {"custodian/cli/releases.py"},
+    "publish_proposal": {"custodian/cli/approvals.py"},
     "write_shards": {"custodian/publish/publishing.py"},
 }
 WAYS_AROUND = {"__new__", "__reduce_ex__", "__setstate__", "__subclasses__", "_setattr"}
@@ -136,7 +139,7 @@ def admitted(tmp_path_factory) -> AdmittedSet:
 
 
 def test_publish_refuses_what_the_gate_did_not_admit(tiny, admitted):
-    signer = load_builder(tiny.home, tiny_release.PASSPHRASE)
+    signers = load_signers(tiny.home, tiny_release.PASSPHRASE)
 
     class LooksAdmitted:
         candidates, result, candidates_digest = admitted.candidates, admitted.result, admitted.candidates_digest
@@ -144,7 +147,7 @@ def test_publish_refuses_what_the_gate_did_not_admit(tiny, admitted):
     before = sorted(p.name for p in tiny.home.releases.iterdir())
     for thing in (admitted.candidates, admitted.candidates.folder, admitted.candidates.arrays(), LooksAdmitted(), tiny.release):
         with pytest.raises(ReleaseRefused):
-            publish(thing, tiny.home, [signer], name="tiny")
+            publish(thing, tiny.home, signers, name="tiny")
     assert sorted(p.name for p in tiny.home.releases.iterdir()) == before
 
 

@@ -148,3 +148,18 @@ def test_a_failed_init_leaves_nothing(tmp_path):
     with pytest.raises(ConfigError):
         create_home(Home.at(tmp_path / "h"), Settings("X"), "short")
     assert not (tmp_path / "h").exists()
+
+
+def test_nothing_is_trusted_on_first_use(tmp_path):
+    from typer.testing import CliRunner
+
+    from consumer.cli import app
+
+    world = wire_world.World.make(tmp_path)
+    shutil.rmtree(world.custodian.folder)
+    sent = ["trust", "add", str(tmp_path / "for-acme"), "--home", str(world.consumer.root)]
+    refused = CliRunner().invoke(app, sent)
+    assert refused.exit_code == 3 and "compare it by telephone" in refused.output
+    assert not world.custodian.folder.exists()
+    assert CliRunner().invoke(app, [*sent, "--i-have-compared"]).exit_code == 0
+    assert world.custodian.folder.exists()

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from custodian.config import Home
-from custodian.publish.keys import create_keys, load_builder, load_online, own_root, passphrase
+from custodian.publish.keys import create_keys, load_online, load_signers, own_root, passphrase
 from stimset.errors import ConfigError
 from stimset.roots import TrustedRoot
 
@@ -24,8 +24,9 @@ def home(tmp_path) -> Home:
 def test_keys_and_root_belong_together(home):
     fingerprint = create_keys(home, PASSPHRASE)
     root = TrustedRoot.load(home.root_file, fingerprint)
-    builder, online = load_builder(home, PASSPHRASE), load_online(home, PASSPHRASE)
-    assert list(root.keys) == [builder.keyid]
+    builder, online = load_signers(home, PASSPHRASE), load_online(home)
+    assert set(root.keys) == {signer.keyid for signer in builder}
+    assert (root.threshold, root.persons, root.hybrid) == (2, 1, True)
     assert online.keyid not in root.keys
     assert own_root(home) == root
     assert timedelta(days=364) < root.expires - datetime.now(UTC) <= timedelta(days=365)
@@ -36,11 +37,11 @@ def test_nothing_is_replaced_and_an_interrupted_call_goes_on(home):
     create_keys(home, PASSPHRASE)
     with pytest.raises(ConfigError, match="partners have pinned it"):
         create_keys(home, PASSPHRASE)
-    keyid = load_builder(home, PASSPHRASE).keyid
+    keyids = [s.keyid for s in load_signers(home, PASSPHRASE)]
     home.root_file.unlink()
     (home.keys / "online.pem").unlink()
     create_keys(home, PASSPHRASE)
-    assert load_builder(home, PASSPHRASE).keyid == keyid
+    assert [s.keyid for s in load_signers(home, PASSPHRASE)] == keyids
     home.root_file.unlink()
     with pytest.raises(ConfigError, match="passphrase is wrong"):
         create_keys(home, "another passphrase")
@@ -50,7 +51,7 @@ def test_missing_root_and_keys(home):
     with pytest.raises(ConfigError, match="custodian init"):
         own_root(home)
     with pytest.raises(ConfigError, match=r"builder\.pem"):
-        load_builder(home, PASSPHRASE)
+        load_signers(home, PASSPHRASE)
 
 
 def test_passphrase_comes_from_one_place(tmp_path, monkeypatch):

@@ -40,10 +40,14 @@ def test_every_metric_equals_sklearns(classes: int, seed: int) -> None:
         assert got["sensitivity"] == pytest.approx(oracle.recall_score(labels, decided))
         assert got["specificity"] == pytest.approx(oracle.recall_score(labels, decided, pos_label=0))
         assert got["auroc"] == pytest.approx(oracle.roc_auc_score(labels, chances[:, 1]))
+        assert got["auprc"] == pytest.approx(oracle.average_precision_score(labels, chances[:, 1]))
+        assert got["f1"] == pytest.approx(oracle.f1_score(labels, decided))
     else:
         assert got["sensitivity"] == pytest.approx(oracle.recall_score(labels, decided, average="macro"))
         assert got["specificity"] == pytest.approx(np.mean(rejections))
         assert got["auroc"] == pytest.approx(oracle.roc_auc_score(labels, chances, multi_class="ovr", average="macro"))
+        assert got["auprc"] == pytest.approx(oracle.average_precision_score(np.eye(classes)[labels], chances, average="macro"))
+        assert got["f1"] == pytest.approx(oracle.f1_score(labels, decided, average="macro"))
     assert np.array_equal(metrics.confusion_matrix(labels, decided, classes), oracle.confusion_matrix(labels, decided))
 
 

@@ -12,9 +12,17 @@ from hypothesis import strategies as st
 from securesystemslib.signer import SSlibKey
 from tuf.api.metadata import Metadata, Root
 
-from stimset.errors import ConfigError, ContentMismatch, FormatError, SignatureInvalid
-from stimset.roots import TrustedRoot, fingerprint_of, make_root, normal_fingerprint, tuf_signer
-from stimset.signing import generate_key
+from stimset.errors import ConfigError, ContentMismatch, FormatError, RollbackRefused, SignatureInvalid
+from stimset.roots import (
+    TrustedRoot,
+    draft_root,
+    fingerprint_of,
+    make_root,
+    normal_fingerprint,
+    sign_metadata,
+    tuf_signer,
+)
+from stimset.signing import MLDSA65, generate_key
 
 EXPIRES = datetime(2030, 1, 1, tzinfo=UTC)
 BUILDER, OFFICER, ONLINE = generate_key(), generate_key(), generate_key()
@@ -88,7 +96,7 @@ def test_one_key_under_two_ids_is_refused():
 
 def test_unknown_algorithms_and_impossible_thresholds():
     def foreign(root: Root) -> None:
-        root.add_key(SSlibKey("e" * 64, "ml-dsa", "ml-dsa-65/1", {"public": "00"}), "targets")
+        root.add_key(SSlibKey("e" * 64, "ml-dsa", "ml-dsa-44/1", {"public": "00"}), "targets")
 
     def three(root: Root) -> None:
         root.roles["targets"].threshold = 3
@@ -124,3 +132,41 @@ def test_any_pinned_bytes_raise_our_errors_only(data):
 def test_expiry_is_in_utc():
     local = EXPIRES.astimezone(datetime.now().astimezone().tzinfo) + timedelta(microseconds=5)
     assert pinned(make_root([BUILDER], ONLINE, expires=local)).expires == EXPIRES
+
+
+PEOPLE = {name: (generate_key(), generate_key(MLDSA65)) for name in ("builder", "officer", "recovery", "newcomer")}
+
+
+def hybrid(*people: str, version: int = 1, sign: tuple[str, ...] | None = None) -> bytes:
+    keys = [signer.public for name in people for signer in PEOPLE[name]]
+    draft = draft_root(
+        keys, ONLINE.public, expires=EXPIRES, version=version, recovery=[s.public for s in PEOPLE["recovery"]]
+    )
+    return sign_metadata(draft, [signer for name in (sign or people) for signer in PEOPLE[name]])
+
+
+def test_two_people_with_two_algorithms():
+    root = pinned(hybrid("builder", "officer"))
+    assert (root.threshold, root.persons, root.hybrid) == (4, 2, True)
+    assert (pinned(DATA).persons, pinned(DATA).hybrid) == (2, False)
+    with pytest.raises(SignatureInvalid):
+        pinned(hybrid("builder", "officer", sign=("builder",)))
+    assert pinned(hybrid("builder", "officer", sign=("builder", "recovery"))).threshold == 4
+
+
+def test_a_root_has_a_successor():
+    first = hybrid("builder", "officer")
+    root = pinned(first)
+    following = root.successor(first, hybrid("builder", "newcomer", version=2, sign=("builder", "newcomer", "recovery")))
+    assert (following.version, following.fingerprint) == (2, root.fingerprint)
+    assert PEOPLE["newcomer"][0].keyid in following.keys
+    for data, error in (
+        (hybrid("builder", "newcomer", version=2), SignatureInvalid),  # the old root's threshold
+        (hybrid("builder", "newcomer", version=2, sign=("builder", "officer")), SignatureInvalid),  # the new one's
+        (hybrid("builder", "officer", version=3), RollbackRefused),
+        (first, RollbackRefused),
+        (b"{}", FormatError),
+        (b" " * (513 << 10), FormatError),
+    ):
+        with pytest.raises(error):
+            root.successor(first, data)

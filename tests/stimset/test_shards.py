@@ -13,7 +13,7 @@ from safetensors.numpy import load, save
 
 from stimset.errors import FormatError
 from stimset.release import StimulusArrays
-from stimset.shards import parse_shard, shard_bytes
+from stimset.shards import ShardScan, header_bytes, parse_shard, shard_bytes
 from stimset.windows import SignalSpec, WindowSpec
 
 SPEC = WindowSpec(signals=(SignalSpec("a"), SignalSpec("b")), rate_hz=1.0, epoch_s=4.0, labels=("x", "y", "z"))
@@ -130,3 +130,41 @@ def test_mutated_bytes_raise_format_errors_only(data):
     raw[start : start + data.draw(st.integers(0, 20))] = data.draw(st.binary(max_size=20))
     with contextlib.suppress(FormatError):
         parse_shard(bytes(raw), SPEC, 3, "s")
+
+
+def scanned(data: bytes, spec: WindowSpec, count: int, block: int = 64) -> bool:
+    scan = ShardScan(spec, count)
+    view = memoryview(data)
+    for start in range(0, len(data), block):
+        scan.feed(view[start : start + block])
+    return scan.holds()
+
+
+@pytest.mark.parametrize("block", [4, 64, 4096, 1 << 18])
+def test_the_scan_agrees_with_the_reader(block):
+    data = shard_bytes(arrays())
+    assert data.startswith(header_bytes(SPEC, 3))
+    assert scanned(data, SPEC, 3, block)
+    assert not scanned(data, SPEC, 2, block)
+    assert not scanned(data[:-4], SPEC, 3, block)
+    assert not scanned(data + b"\0\0\0\0", SPEC, 3, block)
+
+
+@given(
+    value=st.one_of(
+        st.floats(width=32),
+        st.sampled_from([SPEC.clip, -SPEC.clip, SPEC.clip + 9e-5, -SPEC.clip - 9e-5, SPEC.clip + 2e-4, -SPEC.clip - 2e-4, -0.0]),
+    ),
+    place=st.integers(0, 10**6),
+)
+def test_the_scan_finds_whatever_the_reader_refuses(value, place):
+    made = arrays(4)
+    which = (made.values, made.probabilities)[place % 2].reshape(-1)
+    which[place % which.size] = value
+    data = shard_bytes(made)
+    try:
+        parse_shard(data, SPEC, 4, "x")
+    except FormatError:
+        assert not scanned(data, SPEC, 4)
+    else:
+        assert scanned(data, SPEC, 4)

@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives.serialization import BestAvailableEncryption
 
 from stimset.envelope import parse_envelope
 from stimset.errors import ConfigError, FormatError, SignatureInvalid
-from stimset.signing import PublicKey, generate_key, load_key, save_key, sign_statement
+from stimset.signing import MLDSA65, PublicKey, add_signatures, generate_key, load_key, save_key, sign_statement
 
 PASSPHRASE = "correct horse"
 
@@ -76,7 +76,7 @@ def test_keys_that_cannot_be_used(tmp_path):
     path.write_bytes(
         other.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, BestAvailableEncryption(PASSPHRASE.encode()))
     )
-    with pytest.raises(ConfigError, match="no Ed25519 key"):
+    with pytest.raises(ConfigError, match="no Ed25519 or ML-DSA"):
         load_key(path, PASSPHRASE)
 
 
@@ -96,7 +96,9 @@ def test_a_signature_holds_for_its_bytes_and_key_only():
             key.verify(value, data)
 
 
-@pytest.mark.parametrize(("algorithm", "raw"), [("ml-dsa-65/1", b"x" * 1952), ("ed25519", b"x" * 31), ("", b"")])
+@pytest.mark.parametrize(
+    ("algorithm", "raw"), [("ml-dsa-44/1", b"x" * 1312), ("ml-dsa-65/1", b"x" * 1951), ("ed25519", b"x" * 31), ("", b"")]
+)
 def test_unknown_algorithms_and_lengths(algorithm, raw):
     with pytest.raises(FormatError):
         PublicKey(algorithm, raw)
@@ -118,3 +120,37 @@ def test_signers_must_be_given_and_different():
             sign_statement(b"{}", signers)
     with pytest.raises(FormatError):
         sign_statement(b" " * (5 << 20), [signer])
+
+
+def test_an_mldsa_key_survives_the_disk_and_signs(tmp_path):
+    signer, path = generate_key(MLDSA65), tmp_path / "key.pem"
+    save_key(signer, path, PASSPHRASE)
+    loaded = load_key(path, PASSPHRASE)
+    assert loaded.keyid == signer.keyid == hashlib.sha256(signer.public.raw).hexdigest()
+    signature = loaded.sign(b"message")
+    assert len(signature) == 3309
+    signer.public.verify(signature, b"message")
+    for value, data in ((signature, b"messagf"), (signature[:-1], b"message"), (bytes(3309), b"message")):
+        with pytest.raises(SignatureInvalid):
+            signer.public.verify(value, data)
+    with pytest.raises(ConfigError):
+        generate_key("rsa")
+
+
+def test_a_key_without_passphrase_is_opened_without_one(tmp_path):
+    save_key(generate_key(), tmp_path / "online.pem", None)
+    load_key(tmp_path / "online.pem", None)
+    save_key(generate_key(), tmp_path / "builder.pem", PASSPHRASE)
+    with pytest.raises(ConfigError, match="is encrypted"):
+        load_key(tmp_path / "builder.pem", None)
+
+
+def test_a_second_person_adds_signatures():
+    builder, officer = generate_key(), generate_key(MLDSA65)
+    first = sign_statement(b"{}", [builder])
+    both = add_signatures(first, [officer])
+    assert parse_envelope(both).payload == b"{}"
+    assert {s.keyid for s in parse_envelope(both).signatures} == {builder.keyid, officer.keyid}
+    for signers in ([], [builder], [officer, officer]):
+        with pytest.raises(ConfigError):
+            add_signatures(first, signers)

@@ -16,7 +16,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from custodian.publish.keys import load_builder
+from custodian.publish.keys import load_signers
 from stimset.envelope import Envelope, Signature, pae, parse_envelope
 from stimset.errors import (
     ConfigError,
@@ -169,7 +169,7 @@ def test_another_key_under_the_known_id(tiny, folder):
 
 
 def test_the_signature_covers_the_type(tiny, folder):
-    signer, statement = load_builder(tiny.home, PASSPHRASE), (folder / "statement.json").read_bytes()
+    signer, statement = load_signers(tiny.home, PASSPHRASE)[0], (folder / "statement.json").read_bytes()
     for kind in ("application/json", PAYLOAD_TYPE):
         bent = Envelope(kind, statement, (Signature(signer.keyid, signer.sign(pae("application/json", statement))),))
         (folder / "provenance.dsse.json").write_bytes(bent.to_bytes())
@@ -178,7 +178,7 @@ def test_the_signature_covers_the_type(tiny, folder):
 
 
 def test_a_signature_over_the_bare_statement_is_none(tiny, folder):
-    signer, statement = load_builder(tiny.home, PASSPHRASE), (folder / "statement.json").read_bytes()
+    signer, statement = load_signers(tiny.home, PASSPHRASE)[0], (folder / "statement.json").read_bytes()
     bent = Envelope(PAYLOAD_TYPE, statement, (Signature(signer.keyid, signer.sign(statement)),))
     (folder / "provenance.dsse.json").write_bytes(bent.to_bytes())
     with pytest.raises(SignatureInvalid):
@@ -224,7 +224,7 @@ def test_expiry_of_release_and_root(tiny, folder):
         verify(folder, tiny.root, now=release.valid_until)
     with pytest.raises(Expired):
         verify(folder, tiny.root, now=datetime(2999, 1, 1))
-    signer = load_builder(tiny.home, PASSPHRASE)
+    signer = load_signers(tiny.home, PASSPHRASE)[0]
     soon = datetime.now(UTC).replace(microsecond=0) + timedelta(hours=1)
     data = make_root([signer], signer, expires=soon)
     root = TrustedRoot.from_bytes(data, fingerprint_of(data))
@@ -236,7 +236,7 @@ def test_expiry_of_release_and_root(tiny, folder):
 def resign(tiny: TinyRelease, folder: Path, document: object) -> None:
     data = json.dumps(document).encode()
     (folder / "statement.json").write_bytes(data)
-    (folder / "provenance.dsse.json").write_bytes(sign_statement(data, [load_builder(tiny.home, PASSPHRASE)]))
+    (folder / "provenance.dsse.json").write_bytes(sign_statement(data, load_signers(tiny.home, PASSPHRASE)))
 
 
 def test_a_signed_lie_about_the_shards_is_a_format_error(tiny, folder):
@@ -265,7 +265,7 @@ def test_mutations_of_the_signed_files_raise_our_errors_only(tiny, folder, data)
     raw[start : start + data.draw(st.integers(0, 30))] = data.draw(st.binary(max_size=10))
     if name == "payload":
         (folder / "statement.json").write_bytes(raw)
-        signed = sign_statement(bytes(raw), [load_key_once(tiny)])
+        signed = sign_statement(bytes(raw), load_key_once(tiny))
         (folder / "provenance.dsse.json").write_bytes(signed)
     else:
         (folder / name).write_bytes(raw)
@@ -277,7 +277,7 @@ _KEYS: dict[Path, object] = {}
 
 
 def load_key_once(tiny: TinyRelease):
-    return _KEYS.setdefault(tiny.home.root, load_builder(tiny.home, PASSPHRASE))
+    return _KEYS.setdefault(tiny.home.root, load_signers(tiny.home, PASSPHRASE))
 
 
 def test_a_file_that_changes_after_verification_is_noticed(tiny, folder):

@@ -18,7 +18,7 @@ from custodian.config import Home
 from custodian.excitation.candidates import CandidateSet
 from custodian.gate import admitted as gate
 from custodian.gate.admitted import AdmittedSet
-from custodian.publish.keys import create_keys, load_builder, own_root
+from custodian.publish.keys import create_keys, load_signers, own_root
 from custodian.publish.publishing import SignedRelease, publish
 from stimset.release import CheckResult, GateResult
 from stimset.roots import TrustedRoot
@@ -132,5 +132,5 @@ def make(
     number = sum(1 for _ in home.root.glob("candidates/*"))
     admitted = admit(candidates(home.candidates(f"{name}-{number}"), shards=shards, spec=spec))
     moment = (now or datetime.now(UTC)) + timedelta(seconds=1)
-    release = publish(admitted, home, [load_builder(home, PASSPHRASE)], name=name, now=moment)
+    release = publish(admitted, home, load_signers(home, PASSPHRASE), name=name, now=moment)
     return TinyRelease(home, release, own_root(home))

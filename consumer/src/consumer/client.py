@@ -4,7 +4,7 @@ Usage::
 
     with Client.to(enrolment.find(home, None), home) as client:
         newest = client.list_releases()[-1]
-        release = client.pull(newest.release_id, home.releases / newest.release_id, root)
+        release = channel.pull(client, home, custodian, newest.release_id)      # consumer.channel
 
 What the other side says is a hint until it is verified; `consumer.download` says in which order.
 """
@@ -25,7 +25,7 @@ from consumer.config import Home
 from consumer.download import Interrupted, OnProgress, RetryPolicy, ignore
 from consumer.enrolment import AUTHORITY_FILE, CERTIFICATE_FILE, KEY_FILE, Custodian
 from stimset.errors import ConfigError, FormatError, PolicyDenied, StimsetError, TransportError
-from stimset.release import ENVELOPE_FILE, MAX_ENVELOPE_BYTES
+from stimset.release import ENVELOPE_FILE, MAX_ENVELOPE_BYTES, Statement
 from stimset.v1 import release_service_pb2 as pb
 from stimset.v1 import release_service_pb2_grpc as pb_grpc
 from stimset.verifying import TrustedRoot, VerifiedRelease
@@ -186,11 +186,38 @@ class Client:
         finally:
             call.cancel()
 
+    def metadata(self, name: str) -> bytes | None:
+        """One file of the custodian's channel, not verified; None where there is none.
+
+        Raises:
+            TransportError, PolicyDenied: as `list_releases`.
+        """
+
+        def once() -> bytes | None:
+            try:
+                answer = self._stub.GetMetadata(pb.GetMetadataRequest(name=name), timeout=self._policy.call_s)
+            except grpc.RpcError as error:
+                if error.code() is grpc.StatusCode.NOT_FOUND:
+                    return None
+                raise self._mapped(error) from None
+            return bytes(answer.data)
+
+        return self._attempt(once)
+
     def pull(
-        self, release_id: str, destination: Path, root: TrustedRoot, on_progress: OnProgress = ignore
+        self,
+        release_id: str,
+        destination: Path,
+        root: TrustedRoot,
+        on_progress: OnProgress = ignore,
+        *,
+        vouched: Callable[[Statement, bytes], None] | None = None,
     ) -> VerifiedRelease:
-        """Fetch and verify a release into `destination`; see `consumer.download.pull`, also for the errors."""
-        return download.pull(self, release_id, destination, root, on_progress, self._policy)
+        """Fetch and verify a release into `destination`; see `consumer.download.pull`, also for the errors.
+
+        It says nothing about whether the release still stands; `consumer.channel.pull` does.
+        """
+        return download.pull(self, release_id, destination, root, on_progress, self._policy, vouched or download.anything)
 
     def _whole(self, release_id: str, name: str, size: int) -> bytes:
         data = bytearray()

@@ -7,15 +7,15 @@
     HOME/custodians/NAME/            root.json, ca.pem, client.pem, custodian.toml (address, pinned fingerprint)
     HOME/releases/RELEASE_ID/        verified copies
     HOME/students/NAME/              trained students, ONNX exports
+    HOME/searches/                   journals of hyper-parameter searches, lines of JSON
 """
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from stimset.errors import ConfigError
+from stimset import homes
 
 HOME_VARIABLE = "CONSUMER_HOME"
 SETTINGS_FILE = "consumer.toml"
@@ -30,10 +30,7 @@ class Home:
     @classmethod
     def at(cls, root: Path | None) -> Home:
         """The home at `root` or ``CONSUMER_HOME``, whether it exists or not."""
-        chosen = root or (Path(os.environ[HOME_VARIABLE]) if os.environ.get(HOME_VARIABLE) else None)
-        if chosen is None:
-            raise ConfigError(f"no home folder is named; give --home or set {HOME_VARIABLE}")
-        return cls(chosen.expanduser().resolve())
+        return cls(homes.named(root, HOME_VARIABLE))
 
     @classmethod
     def open(cls, root: Path | None) -> Home:
@@ -42,10 +39,7 @@ class Home:
         Raises:
             ConfigError: none is named, or it was not made by ``consumer init``.
         """
-        home = cls.at(root)
-        if not home.settings_file.is_file():
-            raise ConfigError(f"{home.root} is no consumer home (no {SETTINGS_FILE}); run 'consumer init --home {home.root}'")
-        return home
+        return cls(homes.existing(root, HOME_VARIABLE, SETTINGS_FILE, "consumer"))
 
     @property
     def settings_file(self) -> Path:

@@ -101,6 +101,10 @@ def ignore(done: int, total: int, file: str) -> None:
     """An `OnProgress` for callers that don't watch."""
 
 
+def anything(statement: Statement, payload: bytes) -> None:
+    """For callers without a channel: whatever is signed is fetched."""
+
+
 def pull(
     source: Source,
     release_id: str,
@@ -108,8 +112,18 @@ def pull(
     root: TrustedRoot,
     on_progress: OnProgress = ignore,
     policy: RetryPolicy | None = None,
+    vouched: Callable[[Statement, bytes], None] = anything,
 ) -> VerifiedRelease:
     """Fetch and verify a release into `destination`; where it is there already, only verify it.
+
+    Args:
+        source: where bytes come from.
+        release_id: which release.
+        destination: its folder, once it is verified.
+        root: whose signatures count.
+        on_progress: is told how far it is.
+        policy: how long to go on.
+        vouched: is asked about the signed statement and its bytes before any file is fetched; raises to refuse.
 
     Raises:
         VerificationError: something is not what the pinned root's keys signed; the subclass says what.
@@ -135,6 +149,7 @@ def pull(
             raise ContentMismatch(
                 f"asked for {release_id}, the custodian sent {statement.predicate.release_id}; tell the custodian"
             )
+        vouched(statement, statement_bytes)
         partial.mkdir(mode=0o700, exist_ok=True)
         _drop_strangers(partial, statement)
         _check_space(partial, statement)

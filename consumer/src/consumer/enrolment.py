@@ -38,6 +38,7 @@ CERTIFICATE_FILE = "client.pem"
 AUTHORITY_FILE = "ca.pem"
 ROOT_FILE = "root.json"
 CUSTODIAN_FILE = "custodian.toml"
+KEPT = ("channel", "seen.json", "withdrawn.json")  # written by consumer.channel
 PARTNER_URI = "stimset:partner:"
 MAX_FILE_BYTES = 1 << 20
 MAX_NAME = 80
@@ -154,6 +155,11 @@ def trust(
         ):
             _write(partial / file, data)
         if target.exists():
+            for name in KEPT:  # what was learned since must not be forgotten: it is what a rollback would need
+                if (kept := target / name).is_dir():
+                    shutil.copytree(kept, partial / name, symlinks=True)
+                elif kept.is_file():
+                    shutil.copy2(kept, partial / name)
             shutil.rmtree(target)
         partial.rename(target)
     finally:

@@ -17,7 +17,7 @@ import numpy as np
 
 from consumer.students.student import INPUT, OUTPUT, Student, write_whole
 from consumer.students.training import PARITY
-from stimset.errors import StimsetError
+from stimset.errors import ConfigError, FormatError, StimsetError
 
 _RUNS = 50
 
@@ -70,6 +70,22 @@ def export(student: Student, path: Path, *, tolerance: float = PARITY) -> Export
     write_whole(path, student.model)
     digest = hashlib.sha256(student.model).hexdigest()
     return ExportReport(path, len(student.model), digest, difference, len(values), window_ms, batch_ms, opset)
+
+
+def kappas_of(file: Path) -> dict[str, float | None]:
+    """Kappa by student, from the JSON that ``consumer benchmark`` left.
+
+    Raises:
+        ConfigError: it is not there.
+        FormatError: it is something else.
+    """
+    try:
+        results = json.loads(file.read_text())["results"]
+        return {str(r["student"]): None if r["metrics"]["kappa"] is None else float(r["metrics"]["kappa"]) for r in results}
+    except OSError as error:
+        raise ConfigError(f"{file} can't be read: {error.strerror}; 'consumer benchmark --out' writes it") from None
+    except (ValueError, KeyError, TypeError) as error:
+        raise FormatError(f"{file}: not the JSON of a benchmark ({type(error).__name__})") from None
 
 
 def check(student: Student) -> int:

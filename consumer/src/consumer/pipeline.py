@@ -11,16 +11,16 @@ Pulling needs the base install; training, benchmarking and exporting import what
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from consumer import channel, standing
 from consumer.client import Client
 from consumer.config import Home
 from consumer.download import OnProgress, ignore
 from consumer.enrolment import Custodian
-from stimset.roots import TrustedRoot
-from stimset.verifying import VerifiedRelease, verify
+from stimset.verifying import VerifiedRelease
 
 if TYPE_CHECKING:
     from consumer.benchmark import BenchmarkReport
@@ -35,28 +35,50 @@ def _unwatched(done: float, note: str = "") -> None:
     """Nobody watches the progress."""
 
 
-def pull(home: Home, custodian: Custodian, client: Client, release_id: str, *, on_progress: OnProgress = ignore) -> VerifiedRelease:
-    """Fetch a release over mutual TLS, resuming what was interrupted; it appears in the home once every promise holds."""
-    root = TrustedRoot.load(custodian.root_file, custodian.fingerprint)
-    return client.pull(release_id, home.releases / release_id, root, on_progress)
+def pull(
+    home: Home, custodian: Custodian, client: Client, release_id: str, *, deliberate: bool = True, on_progress: OnProgress = ignore
+) -> VerifiedRelease:
+    """Fetch a release over mutual TLS, resuming what was interrupted; it appears in the home once every promise holds.
+
+    It must stand by the custodian's channel; `deliberate` says that the user named this very one, so an older one is no rollback.
+    """
+    return channel.pull(client, home, custodian, release_id, deliberate=deliberate, on_progress=on_progress)
 
 
 def check(folder: Path, custodian: Custodian) -> VerifiedRelease:
     """Verify a release that lies anywhere, offline."""
-    return verify(folder, TrustedRoot.load(custodian.root_file, custodian.fingerprint))
+    return standing.verify_held(folder, custodian.folder, custodian.fingerprint)
 
 
 def train(
-    home: Home, release: VerifiedRelease, families: Sequence[str], *, seeds: Sequence[int] = (1,), on_step: OnStep = _unwatched
+    home: Home,
+    release: VerifiedRelease,
+    families: Sequence[str],
+    *,
+    seeds: Sequence[int] = (1,),
+    parameters: Mapping[str, Mapping[str, Any]] | None = None,
+    calibrate: bool = False,
+    prevalence: Mapping[str, float] | None = None,
+    resume: bool = False,
+    on_step: OnStep = _unwatched,
 ) -> list[Student]:
-    """Students of each family and seed, from the stimuli's soft labels; kept in the home as ONNX, never as pickle."""
-    from consumer.students.training import train_student
+    """Students of each family and seed, from the stimuli's soft labels; kept in the home as ONNX, never as pickle.
+
+    `parameters` holds those of a family that are not to be its defaults; with `resume`, what was trained before from the same release
+    with the same options is read, not trained again; the rest as `consumer.students.training.train_student`.
+    """
+    from consumer.students.training import train_student, trained_before
 
     students = []
     for done, (family, seed) in enumerate((f, s) for f in families for s in seeds):
+        own = (parameters or {}).get(family)
+        if resume and (found := trained_before(home.students, release, family, seed, own, calibrate, prevalence)):
+            students.append(found)
+            continue
         student = train_student(
-            release, family, seed, on_progress=lambda share, done=done, family=family: on_step(done + share, family)  # type: ignore[misc]
-        )
+            release, family, seed, parameters=own, calibrate=calibrate, prevalence=prevalence,
+            on_progress=lambda share, done=done, family=family: on_step(done + share, family),  # type: ignore[misc]
+        )  # fmt: skip
         student.save(home.students)
         students.append(student)
     return students

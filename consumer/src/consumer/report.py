@@ -6,13 +6,16 @@ import base64
 import io
 from typing import TYPE_CHECKING, Any
 
-from consumer.benchmark import SHOWN, TITLES, BenchmarkReport, Result, cell
+from consumer.benchmark import FURTHER, SHOWN, TITLES, BenchmarkReport, Result, cell
+from consumer.comparing import Comparison
+from stimset.errors import FormatError
 from stimset.learning import families
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 INK, FAINT, ACCENT = "#1c2733", "#8593a3", "#12708a"
+MOST_PICTURES = 24
 PALETTE = ("#12708a", "#c8553d", "#5a7d3a", "#7a5195", "#d19a1c", "#3d5a80", "#a23b72", "#6b705c")
 
 
@@ -30,14 +33,23 @@ def html(report: BenchmarkReport) -> str:
     return environment.get_template("benchmark.html").render(
         zip=zip,
         report=report,
-        shown=SHOWN,
+        shown=(*SHOWN, *FURTHER),
         titles=TITLES,
         cell=cell,
         family_title=family_title,
         kappa_plot=data_uri(kappa_figure(report)),
         roc_plot=data_uri(roc_figure(report)) if any(r.roc for r in report.results) else None,
-        confusions=[(r, data_uri(confusion_figure(r, report.labels))) for r in report.results],
+        comparisons=leading(report),
+        agreements=[(r, data_uri(agreement_figure(r))) for r in report.results[:MOST_PICTURES] if r.events],
+        confusions=[(r, data_uri(confusion_figure(r, report.labels))) for r in report.results[:MOST_PICTURES]],
     )
+
+
+def leading(report: BenchmarkReport) -> list[Comparison]:
+    """The best student against each of the others, in their order."""
+    place = {result.student: i for i, result in enumerate(report.results)}
+    found = [c for c in report.comparisons if place[c.better] == 0]
+    return sorted(found, key=lambda c: place[c.worse])
 
 
 def family_title(name: str) -> str:
@@ -108,6 +120,31 @@ def roc_figure(report: BenchmarkReport) -> Figure:
     return figure
 
 
+def agreement_figure(result: Result) -> Figure:
+    """Bland and Altman's plot of a student's event index: difference over mean, per recording.
+
+    Raises:
+        FormatError: the student has no event index.
+    """
+    import numpy as np
+
+    events = result.events
+    if events is None:
+        raise FormatError(f"{result.student} has no event index: its windows have more than two labels")
+    labelled, found = np.asarray(events.labelled), np.asarray(events.found)
+    figure, axes = _axes(3.7, 3.0)
+    axes.axhline(0, color=INK, linewidth=0.8)
+    axes.axhline(events.bias, color=ACCENT, linewidth=1.6)
+    for limit in events.limits or ():
+        axes.axhline(limit, color=ACCENT, linewidth=1.1, linestyle=(0, (4, 3)))
+    axes.scatter((labelled + found) / 2, found - labelled, s=16, color=INK, alpha=0.7, linewidths=0)
+    axes.set_xlabel(f"mean of both: {events.label} an hour")
+    axes.set_ylabel("student minus labels")
+    axes.margins(y=0.15)
+    axes.grid(color="#dde3e9", linewidth=0.8)
+    return figure
+
+
 def confusion_figure(result: Result, labels: tuple[str, ...]) -> Figure:
     """Counts, coloured by the share of the true class."""
     import numpy as np
@@ -130,19 +167,25 @@ def confusion_figure(result: Result, labels: tuple[str, ...]) -> Figure:
 
 
 def _axes(width: float, height: float) -> tuple[Figure, Any]:
-    """A figure without pyplot, so that no global state and no display is touched."""
+    figure, (axes,) = new_axes(width, height)
+    return figure, axes
+
+
+def new_axes(width: float, height: float, *, rows: int = 1, heights: tuple[float, ...] = (1.0,)) -> tuple[Figure, tuple[Any, ...]]:
+    """A figure in inches without pyplot, so that no global state and no display is touched, and its axes one below the other."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(width, height), layout="constrained")
-    axes = figure.subplots()
-    for side in ("top", "right", "left", "bottom"):
-        axes.spines[side].set_visible(False)
-    axes.tick_params(length=0, labelsize=9, colors=INK)
-    axes.set_axisbelow(True)
-    for axis in (axes.xaxis, axes.yaxis):
-        axis.label.set_color(INK)
-        axis.label.set_fontsize(9)
-    return figure, axes
+    panels = tuple(figure.subplots(rows, 1, squeeze=False, sharex=rows > 1, height_ratios=heights)[:, 0])
+    for axes in panels:
+        for side in ("top", "right", "left", "bottom"):
+            axes.spines[side].set_visible(False)
+        axes.tick_params(length=0, labelsize=9, colors=INK)
+        axes.set_axisbelow(True)
+        for axis in (axes.xaxis, axes.yaxis):
+            axis.label.set_color(INK)
+            axis.label.set_fontsize(9)
+    return figure, panels
 
 
 def _label(result: Result, report: BenchmarkReport) -> str:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from stimset import homes
 from stimset.errors import ConfigError
 
 HOME_VARIABLE = "CUSTODIAN_HOME"
@@ -56,18 +57,12 @@ class Home:
         Raises:
             ConfigError: none is named, or it was not made by ``custodian init``.
         """
-        home = cls.at(root)
-        if not home.settings_file.is_file():
-            raise ConfigError(f"{home.root} is no custodian home (no {SETTINGS_FILE}); run 'custodian init --home {home.root}'")
-        return home
+        return cls(homes.existing(root, HOME_VARIABLE, SETTINGS_FILE, "custodian"))
 
     @classmethod
     def at(cls, root: Path | None) -> Home:
         """The home at `root` or ``CUSTODIAN_HOME``, whether it exists or not."""
-        chosen = root or (Path(os.environ[HOME_VARIABLE]) if os.environ.get(HOME_VARIABLE) else None)
-        if chosen is None:
-            raise ConfigError(f"no home folder is named; give --home or set {HOME_VARIABLE}")
-        return cls(chosen.expanduser().resolve())
+        return cls(homes.named(root, HOME_VARIABLE))
 
     @property
     def settings_file(self) -> Path:
@@ -103,6 +98,21 @@ class Home:
     def releases(self) -> Path:
         """Signed releases, one folder each."""
         return self.root / "releases"
+
+    @property
+    def proposals(self) -> Path:
+        """Releases and channel changes that a second person has still to sign; nobody else sees them."""
+        return self.root / "proposals"
+
+    @property
+    def channel(self) -> Path:
+        """TUF metadata, as the daemon serves it."""
+        return self.root / "channel"
+
+    @property
+    def withdrawn(self) -> Path:
+        """Releases that were taken back; they are kept, and served to nobody."""
+        return self.root / "withdrawn"
 
     @property
     def database(self) -> Path:

@@ -5,7 +5,8 @@
     StimsetError                      1   something that none of the others names
     ├── ConfigError                   3   a setting, a home folder or a key is missing or wrong
     ├── FormatError                   4   bytes or a file from outside are not what they claim to be
-    │   └── RecordError              14   a recording can't be used: truncated, unlabelled, wrong rate, NaN ...
+    │   ├── RecordError              14   a recording can't be used: truncated, unlabelled, wrong rate, NaN ...
+    │   └── DataInvalid               4   arrays that a model can't learn from or answer; a ValueError too
     ├── VerificationError            13   a release could not be checked
     │   ├── SignatureInvalid          5   a signature is missing, wrong, or by a key that the root does not name
     │   │   └── UnknownSigner        15   nobody whom the pinned root names has signed
@@ -52,6 +53,10 @@ class RecordError(FormatError):
     """A recording can't be used. The message names the file and the cause."""
 
     exit_code = 14
+
+
+class DataInvalid(FormatError, ValueError):
+    """Arrays that a model can't learn from or answer; scikit-learn's contract asks for a ValueError."""
 
 
 class VerificationError(StimsetError):

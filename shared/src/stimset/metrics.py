@@ -6,9 +6,9 @@ NumPy alone, so that every part of the project (and a partner without scikit-lea
     bootstrap(probabilities, labels, windows.person, seed=1)["kappa"]   # (0.58, 0.73)
 
 Conventions. The decision is the most probable class (the first of equals). With two classes the last label is the
-positive one, and sensitivity, specificity and AUROC speak of it; with more they are the mean over the classes, each
-against the rest, of those classes for which they are defined. A number that the data does not define (AUROC with one
-class only, say) is None, never NaN or 0.
+positive one, and sensitivity, specificity, F1, AUROC and AUPRC (average precision) speak of it; with more they are the
+mean over the classes, each against the rest, of those classes for which they are defined. A number that the data does
+not define (AUROC with one class only, say) is None, never NaN or 0.
 """
 
 from __future__ import annotations
@@ -20,7 +20,9 @@ from stimset.errors import FormatError
 
 Floats = NDArray[np.float64]
 
-METRICS = ("accuracy", "kappa", "sensitivity", "specificity", "auroc", "log_loss", "calibration_error")
+METRICS = (
+    "accuracy", "kappa", "sensitivity", "specificity", "auroc", "auprc", "f1", "log_loss", "calibration_error",
+)  # fmt: skip
 
 BINS = 15
 _FLOOR = 1e-12
@@ -73,27 +75,50 @@ def bootstrap(
     Raises:
         FormatError: as `score`; or `groups`, `draws` or `level` don't fit.
     """
-    chances, truth = _checked(probabilities, labels)
-    names, member = np.unique(np.asarray(groups), return_inverse=True)
-    if member.shape != truth.shape:
-        raise FormatError(f"metrics: one group per window is expected, got {member.size} for {len(truth)} windows")
-    if draws < 1 or not 0 < level < 1:
-        raise FormatError("metrics: draws must be at least 1 and level between 0 and 1")
-    count = len(names)
-    if count < 2:
-        return dict.fromkeys(METRICS)
-    times = np.random.default_rng(seed).multinomial(count, np.full(count, 1 / count), size=draws).astype(np.float64)
-    values = _Counts(chances, truth, member.astype(np.int64), count).metrics(times)
+    values = resampled(probabilities, labels, groups, draws, seed)
+    if not 0 < level < 1:
+        raise FormatError("metrics: level must lie between 0 and 1")
+    return dict.fromkeys(METRICS) if values is None else intervals_of(values, level)
+
+
+def intervals_of(values: dict[str, Floats], level: float = 0.95) -> dict[str, tuple[float, float] | None]:
+    """Percentile intervals of what `resampled` drew; None where a metric is undefined in more than half of the draws."""
     tails = [50 * (1 - level), 50 * (1 + level)]
     intervals: dict[str, tuple[float, float] | None] = {}
     for name in METRICS:
         known = values[name][np.isfinite(values[name])]
-        if 2 * len(known) < draws:
+        if 2 * len(known) < len(values[name]):
             intervals[name] = None
         else:
             low, high = np.percentile(known, tails)
             intervals[name] = (float(low), float(high))
     return intervals
+
+
+def resampled(
+    probabilities: ArrayLike, labels: ArrayLike, groups: ArrayLike, draws: int = 1000, seed: int = 0
+) -> dict[str, Floats] | None:
+    """Every metric on each of the resamples behind `bootstrap`: name -> ``(draws,)``, NaN where undefined.
+
+    With the same groups, draws and seed two models meet the same resamples, so their draws may be subtracted.
+
+    Returns:
+        None with a single group.
+
+    Raises:
+        FormatError: as `bootstrap`.
+    """
+    chances, truth = _checked(probabilities, labels)
+    names, member = np.unique(np.asarray(groups), return_inverse=True)
+    if member.shape != truth.shape:
+        raise FormatError(f"metrics: one group per window is expected, got {member.size} for {len(truth)} windows")
+    if draws < 1:
+        raise FormatError("metrics: draws must be at least 1")
+    count = len(names)
+    if count < 2:
+        return None
+    times = np.random.default_rng(seed).multinomial(count, np.full(count, 1 / count), size=draws).astype(np.float64)
+    return _Counts(chances, truth, member.astype(np.int64), count).metrics(times)
 
 
 def confusion_matrix(labels: ArrayLike, decisions: ArrayLike, classes: int) -> NDArray[np.int64]:
@@ -162,15 +187,16 @@ class _Counts:
             values["log_loss"] = (times @ self.surprise) / total
             values["calibration_error"] = np.abs(times @ self.excess).sum(axis=1) / total
         areas = np.stack([self._areas(times, chances, positive) for chances, positive in self.sides])
-        values["auroc"] = _mean_of_known(areas)
+        values["auroc"], values["auprc"] = _mean_of_known(areas[:, 0]), _mean_of_known(areas[:, 1])
         return values
 
     def _areas(self, times: Floats, chances: Floats, positive: NDArray[np.bool_]) -> Floats:
-        """Area under the ROC per draw: the share of (positive, negative) pairs in order, equals counting half."""
+        """``(2, draws)`` areas under the ROC (the share of (positive, negative) pairs in order, equals counting half) and under
+        the precision-recall curve (average precision: each step of recall counts with the precision that it is reached at)."""
         order = np.argsort(chances, kind="stable")
         starts = np.flatnonzero(np.append(True, np.diff(chances[order]) != 0))
         member, hit = self.member[order], positive[order]
-        areas = np.empty(len(times))
+        areas = np.empty((2, len(times)))
         step = max(1, _CELLS // max(1, len(order)))
         for first in range(0, len(times), step):
             weight = times[first : first + step][:, member]
@@ -179,12 +205,16 @@ class _Counts:
             below = np.cumsum(negatives, axis=1) - 0.5 * negatives
             pairs = positives.sum(axis=1) * negatives.sum(axis=1)
             with np.errstate(invalid="ignore", divide="ignore"):
-                areas[first : first + step] = (positives * below).sum(axis=1) / pairs
+                areas[0, first : first + step] = (positives * below).sum(axis=1) / pairs
+                hits = np.cumsum(positives[:, ::-1], axis=1)
+                taken = np.cumsum((positives + negatives)[:, ::-1], axis=1)
+                precision = np.divide(hits, taken, out=np.zeros_like(hits), where=taken > 0)
+                areas[1, first : first + step] = (positives[:, ::-1] * precision).sum(axis=1) / hits[:, -1]
         return areas
 
 
 def _agreement(confusion: Floats) -> dict[str, Floats]:
-    """Accuracy, kappa, sensitivity and specificity of ``(draws, classes, classes)`` counts; NaN where undefined."""
+    """Accuracy, kappa, sensitivity, specificity and F1 of ``(draws, classes, classes)`` counts; NaN where undefined."""
     total = confusion.sum(axis=(1, 2))
     right = np.trace(confusion, axis1=1, axis2=2)
     true, decided = confusion.sum(axis=2), confusion.sum(axis=1)
@@ -197,11 +227,11 @@ def _agreement(confusion: Floats) -> dict[str, Floats]:
         kappa = np.where(certain, np.nan, (accuracy - chance) / (1 - chance))
         recall = hits / true
         rejection = (total[:, None] - true - decided + hits) / (total[:, None] - true)
-    if confusion.shape[1] == 2:
-        sensitivity, specificity = recall[:, 1], rejection[:, 1]
-    else:
-        sensitivity, specificity = _mean_of_known(recall.T), _mean_of_known(rejection.T)
-    return {"accuracy": accuracy, "kappa": kappa, "sensitivity": sensitivity, "specificity": specificity}
+        overlap = 2 * hits / (true + decided)
+    sides = {"sensitivity": recall, "specificity": rejection, "f1": overlap}
+    two = confusion.shape[1] == 2
+    means = {name: of_each[:, 1] if two else _mean_of_known(of_each.T) for name, of_each in sides.items()}
+    return {"accuracy": accuracy, "kappa": kappa, **means}
 
 
 def _mean_of_known(rows: Floats) -> Floats:

@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from stimset.errors import FormatError
 from stimset.windows import WindowSpec
 
 STATEMENT_TYPE = "https://in-toto.io/Statement/v1"
@@ -52,6 +53,21 @@ class StimulusArrays:
 
     def __len__(self) -> int:
         return len(self.values)
+
+    def split(self, held_out: float = 0.1, seed: int = 0) -> tuple[StimulusArrays, StimulusArrays]:
+        """Stimuli to learn from, and the share `held_out` of them, drawn by `seed`.
+
+        Raises:
+            FormatError: one side would be empty.
+        """
+        count = round(held_out * len(self)) if 0 < held_out < 1 else 0
+        if not 0 < count < len(self):
+            raise FormatError(f"{len(self)} stimuli can't be split with {held_out:g} of them held out")
+        held, learned = np.split(np.random.default_rng(seed).permutation(len(self)), [count])
+        return (
+            StimulusArrays(self.values[learned], self.probabilities[learned]),
+            StimulusArrays(self.values[held], self.probabilities[held]),
+        )
 
 
 @dataclass(frozen=True)

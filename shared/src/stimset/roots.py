@@ -18,17 +18,25 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from types import MappingProxyType
+from typing import Any, TypeVar, cast
 
-from securesystemslib.signer import CryptoSigner, Key, SSlibKey
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric.mldsa import MLDSA65PublicKey
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_public_key
+from securesystemslib.signer import Key, SecretsHandler, SSlibKey
+from securesystemslib.signer import Signature as TufSignature
+from securesystemslib.signer import Signer as TufSignerBase
 from tuf.api.exceptions import RepositoryError, UnsignedMetadataError
-from tuf.api.metadata import Metadata, Root
+from tuf.api.metadata import Metadata, Root, Snapshot, Targets, Timestamp
 from tuf.api.serialization.json import JSONSerializer
 
-from stimset.errors import ConfigError, ContentMismatch, FormatError, SignatureInvalid
-from stimset.signing import ED25519, Ed25519Signer, PublicKey
+from stimset.errors import ConfigError, ContentMismatch, FormatError, RollbackRefused, SignatureInvalid
+from stimset.signing import ED25519, MLDSA65, PublicKey, Signer
 
 MAX_ROOT_BYTES = 512 << 10
 _FINGERPRINT = re.compile("[0-9a-f]{64}")
+
+S = TypeVar("S", Root, Timestamp, Snapshot, Targets)
 
 
 @dataclass(frozen=True)
@@ -48,6 +56,23 @@ class TrustedRoot:
     expires: datetime
     keys: Mapping[str, PublicKey]
     threshold: int
+
+    @property
+    def persons(self) -> int:
+        """How many people must sign a release, at least.
+
+        A person holds one key of each algorithm, so it is the number of keys of the most frequent one, less those that
+        the threshold can do without.
+        """
+        spare = len(self.keys) - self.threshold
+        kinds = [key.algorithm for key in self.keys.values()]
+        return max(1, max(kinds.count(kind) for kind in set(kinds)) - spare)
+
+    @property
+    def hybrid(self) -> bool:
+        """Whether no release holds without a signature of each algorithm that is known here."""
+        kinds = [key.algorithm for key in self.keys.values()]
+        return all(len(kinds) - kinds.count(kind) < self.threshold for kind in (ED25519, MLDSA65))
 
     @classmethod
     def load(cls, path: Path | str, fingerprint: str) -> TrustedRoot:
@@ -73,22 +98,66 @@ class TrustedRoot:
                 f"the root has the fingerprint {actual[:16]}..., {pinned[:16]}... is pinned; "
                 "ask the custodian for both again, the fingerprint on another channel"
             )
-        try:
-            metadata: Metadata[Root] = Metadata.from_bytes(data)
-            root = metadata.signed
-            if not isinstance(root, Root):
-                raise ValueError("not the role root")
-            keys = {keyid: _public_key(key) for keyid, key in root.keys.items()}
-            root.verify_delegate(Root.type, metadata.signed_bytes, metadata.signatures)
-            role = root.roles["targets"]
-            chosen = {keyid: keys[keyid] for keyid in sorted(role.keyids)}
-        except UnsignedMetadataError as error:
-            raise SignatureInvalid(f"the root is not signed as it demands ({error}); get it again") from None
-        except (RepositoryError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-            raise FormatError(f"root: no TUF root metadata ({type(error).__name__})") from None
-        if not 1 <= role.threshold <= len(chosen):
-            raise FormatError("root: the threshold of 'targets' can't be met by its keys")
-        return cls(actual, root.version, root.expires.replace(tzinfo=UTC), MappingProxyType(chosen), role.threshold)
+        return _trusted(data, actual, None)
+
+    def successor(self, current: bytes, data: bytes) -> TrustedRoot:
+        """The root that follows: signed by this one's role ``root`` and by its own, numbered one higher.
+
+        Args:
+            current: this root's bytes.
+            data: the new root's bytes.
+
+        Returns:
+            The new root; its `fingerprint` stays the pinned one, which vouches for it.
+
+        Raises:
+            SignatureInvalid: the old keys or the new ones have not signed.
+            RollbackRefused: it is not the next version.
+            FormatError: it is no TUF root metadata.
+        """
+        if len(data) > MAX_ROOT_BYTES:
+            raise FormatError(f"root: longer than {MAX_ROOT_BYTES} bytes")
+        following = _trusted(data, self.fingerprint, current)
+        if following.version != self.version + 1:
+            raise RollbackRefused(f"root version {following.version} does not follow {self.version}; get those between")
+        return following
+
+
+def _trusted(data: bytes, fingerprint: str, former: bytes | None) -> TrustedRoot:
+    try:
+        metadata = read_metadata(data, Root)
+        root = metadata.signed
+        keys = {keyid: public_key(key) for keyid, key in root.keys.items()}
+        if former is not None:
+            read_metadata(former, Root).signed.verify_delegate(Root.type, metadata.signed_bytes, metadata.signatures)
+        root.verify_delegate(Root.type, metadata.signed_bytes, metadata.signatures)
+        role = root.roles["targets"]
+        chosen = {keyid: keys[keyid] for keyid in sorted(role.keyids)}
+    except UnsignedMetadataError as error:
+        raise SignatureInvalid(f"the root is not signed as it demands ({error}); get it again") from None
+    except (RepositoryError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise FormatError(f"root: no TUF root metadata ({type(error).__name__})") from None
+    if not 1 <= role.threshold <= len(chosen):
+        raise FormatError("root: the threshold of 'targets' can't be met by its keys")
+    return TrustedRoot(
+        fingerprint, root.version, root.expires.replace(tzinfo=UTC), MappingProxyType(chosen), role.threshold
+    )
+
+
+def read_metadata(data: bytes, kind: type[S]) -> Metadata[S]:
+    """TUF metadata of one kind from bytes; its signatures are still to be checked.
+
+    Raises:
+        FormatError: it is none, or of another kind.
+    """
+    try:
+        metadata = cast("Metadata[S]", Metadata.from_bytes(data))
+        found = isinstance(metadata.signed, kind)
+    except (RepositoryError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise FormatError(f"{kind.type}: no TUF metadata ({type(error).__name__})") from None
+    if not found:
+        raise FormatError(f"{kind.type}: TUF metadata of another role")
+    return metadata
 
 
 def read_root(path: Path | str) -> bytes:
@@ -122,9 +191,9 @@ def normal_fingerprint(text: str) -> str:
 
 
 def make_root(
-    release_signers: Sequence[Ed25519Signer], online: Ed25519Signer, *, expires: datetime, version: int = 1
+    release_signers: Sequence[Signer], online: Signer, *, expires: datetime, version: int = 1
 ) -> bytes:
-    """TUF root metadata, signed by the role ``root``.
+    """TUF root metadata of signers who are all at hand, signed by its role ``root``.
 
     Args:
         release_signers: hold the roles ``root`` and ``targets``; all of them must sign (threshold = their number).
@@ -132,38 +201,115 @@ def make_root(
         expires: until when the root may be used.
         version: TUF's version number.
     """
+    draft = draft_root([s.public for s in release_signers], online.public, expires=expires, version=version)
+    return sign_metadata(draft, release_signers)
+
+
+def draft_root(
+    targets: Sequence[PublicKey],
+    online: PublicKey,
+    *,
+    expires: datetime,
+    version: int = 1,
+    recovery: Sequence[PublicKey] = (),
+) -> bytes:
+    """TUF root metadata that nobody has signed yet; `sign_metadata` adds signatures, one person after the other.
+
+    Args:
+        targets: all of them must sign a release.
+        online: holds ``snapshot`` and ``timestamp``.
+        expires: until when the root may be used.
+        version: TUF's version number.
+        recovery: further keys of the role ``root``, for when a person's keys are lost; as many as they are need not
+            sign.
+    """
     root = Root(version=version, expires=expires.astimezone(UTC).replace(microsecond=0), consistent_snapshot=True)
-    for role, signers in (
-        ("root", release_signers), ("targets", release_signers), ("snapshot", [online]), ("timestamp", [online]),
+    for role, keys in (
+        ("root", [*targets, *recovery]), ("targets", targets), ("snapshot", [online]), ("timestamp", [online]),
     ):  # fmt: skip
-        for signer in signers:
-            root.add_key(tuf_key(signer.public), role)
-        root.roles[role].threshold = len({signer.keyid for signer in signers})
-    metadata = Metadata(root)
-    for signer in release_signers:
+        for key in keys:
+            root.add_key(tuf_key(key), role)
+        root.roles[role].threshold = len({key.keyid for key in keys})
+    root.roles["root"].threshold -= len({key.keyid for key in recovery} - {key.keyid for key in targets})
+    return Metadata(root).to_bytes(JSONSerializer(compact=True))
+
+
+def sign_metadata(data: bytes, signers: Sequence[Signer]) -> bytes:
+    """TUF metadata with further signatures; those that are there stay. Check what is signed before.
+
+    Raises:
+        FormatError: these are no TUF metadata.
+    """
+    try:
+        metadata: Any = Metadata.from_bytes(data)
+    except (RepositoryError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise FormatError(f"no TUF metadata ({type(error).__name__})") from None
+    for signer in signers:
         metadata.sign(tuf_signer(signer), append=True)
-    return metadata.to_bytes(JSONSerializer(compact=True))
+    return bytes(metadata.to_bytes(JSONSerializer(compact=True)))
 
 
 def tuf_key(key: PublicKey) -> SSlibKey:
     """The key as TUF metadata writes it, under our key id."""
+    if key.algorithm == MLDSA65:
+        try:
+            loaded = MLDSA65PublicKey.from_public_bytes(key.raw)
+        except (ValueError, UnsupportedAlgorithm):
+            raise FormatError("an ML-DSA-65 key that can't be used") from None
+        pem = loaded.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode()
+        return SSlibKey(key.keyid, "ml-dsa", MLDSA65, {"public": pem})
     return SSlibKey(key.keyid, key.algorithm, key.algorithm, {"public": key.raw.hex()})
 
 
-def tuf_signer(signer: Ed25519Signer) -> CryptoSigner:
+class _TufSigner(TufSignerBase):
+    """Any `Signer` of ours as python-tuf uses it."""
+
+    def __init__(self, signer: Signer) -> None:
+        self._signer = signer
+        self._key = tuf_key(signer.public)
+
+    @property
+    def public_key(self) -> Key:
+        return self._key
+
+    @classmethod
+    def from_priv_key_uri(
+        cls, priv_key_uri: str, public_key: Key, secrets_handler: SecretsHandler | None = None
+    ) -> _TufSigner:
+        raise ConfigError("keys are opened by stimset.signing.load_key, not by a URI")
+
+    def sign(self, payload: bytes) -> TufSignature:
+        # TAP 21: ML-DSA in TUF metadata signs a pre-hash.
+        if self._signer.public.algorithm == MLDSA65:
+            payload = b"tuf\x01" + hashlib.sha512(payload).digest()
+        return TufSignature(self._signer.keyid, self._signer.sign(payload).hex())
+
+
+def tuf_signer(signer: Signer) -> TufSignerBase:
     """The signer as python-tuf uses it (``Metadata.sign``)."""
-    return CryptoSigner(signer.private, tuf_key(signer.public))
+    return _TufSigner(signer)
 
 
-def _public_key(key: Key) -> PublicKey:
+def public_key(key: Key) -> PublicKey:
     """The key behind TUF's description.
 
     Raises:
         FormatError: its algorithm is unknown, or its id is not the SHA-256 of its bytes.
     """
-    if key.keytype != key.scheme or key.keytype != ED25519 or not isinstance(key.keyval.get("public"), str):
+    text = key.keyval.get("public")
+    if not isinstance(text, str) or (key.keytype, key.scheme) not in ((ED25519, ED25519), ("ml-dsa", MLDSA65)):
         raise FormatError(f"root: a key of the unknown algorithm '{str(key.scheme)[:40]}'; a later version may know it")
-    public = PublicKey(key.keytype, bytes.fromhex(key.keyval["public"]))
+    if key.scheme == MLDSA65:
+        try:
+            loaded = load_pem_public_key(text.encode())
+        except (ValueError, UnsupportedAlgorithm):
+            loaded = None
+        if not isinstance(loaded, MLDSA65PublicKey):
+            raise FormatError("root: a key is no ML-DSA-65 key")
+        raw = loaded.public_bytes_raw()
+    else:
+        raw = bytes.fromhex(text)
+    public = PublicKey(key.scheme, raw)
     if public.keyid != key.keyid:
         raise FormatError("root: a key's id is not the SHA-256 of its public bytes")
     return public

@@ -11,6 +11,9 @@ Usage::
 
 from __future__ import annotations
 
+import hashlib
+import io
+import json
 import math
 from typing import Any
 
@@ -23,6 +26,7 @@ from stimset.strict import Fields, load_json
 from stimset.windows import WindowSpec
 
 MAX_HEADER_BYTES = 64 << 10
+HASH_BLOCK = 256 << 10
 CLIP_TOLERANCE = 1e-4
 SUM_TOLERANCE = 1e-3
 PROBABILITY_TOLERANCE = 1e-6  # float32 means of several teachers' beliefs may exceed 1 by rounding
@@ -64,6 +68,98 @@ def parse_shard(data: bytes, spec: WindowSpec, count: int, name: str) -> Stimulu
     if float(np.abs(probabilities.sum(axis=1, dtype=np.float64) - 1.0).max()) > SUM_TOLERANCE:
         raise FormatError(f"{name}: the probabilities of a stimulus do not sum to 1; tell the custodian")
     return StimulusArrays(values, probabilities)
+
+
+class ShardScan:
+    """Holds a shard's numbers against the spec while its bytes go by on their way to the hash: one pass, no memory.
+
+    Nothing is parsed, since the bytes are not verified yet: the file must begin with the very header that `shard_bytes` writes.
+    Where it does not, or where a number is not as it must be, `holds` is false, and `parse_shard` on the verified bytes says why.
+
+    As 32-bit integers, floats of one sign are in the order of their magnitude, and infinities and NaN lie behind all others: two
+    integer maxima therefore find every number that is too high, too low or none.
+    """
+
+    def __init__(self, spec: WindowSpec, count: int) -> None:
+        self._head = header_bytes(spec, count)
+        self._beliefs_end = len(self._head) + 4 * count * spec.classes
+        self._end = self._beliefs_end + 4 * count * math.prod(spec.shape)
+        self._classes = spec.classes
+        self._highest, self._lowest = _bits_within(spec.clip + CLIP_TOLERANCE)
+        self._beliefs = bytearray()
+        self._position = 0
+        self._fine = True
+
+    def feed(self, block: memoryview) -> None:
+        """The next bytes of the file; every block but the last has a multiple of 4 of them."""
+        start, self._position = self._position, self._position + len(block)
+        if not self._fine:
+            return
+        if start < len(self._head):
+            cut = len(self._head) - start
+            self._fine = self._head[start : start + len(block)] == block[:cut]
+            block, start = block[cut:], start + cut
+        if start < self._beliefs_end:
+            cut = self._beliefs_end - start
+            self._beliefs += block[:cut]
+            block = block[cut:]
+        if not block:
+            return
+        if len(block) % 4:
+            self._fine = False
+            return
+        bits = np.frombuffer(block, dtype="<u4")
+        # Signed, the negative numbers are below all others; unsigned, above.
+        self._fine &= int(bits.view("<i4").max()) <= self._highest and int(bits.max()) <= self._lowest
+
+    def holds(self) -> bool:
+        """Whether the whole file was as it must be."""
+        if not self._fine or self._position != self._end:
+            return False
+        beliefs = np.frombuffer(self._beliefs, dtype="<f4").reshape(-1, self._classes)
+        low, high = -PROBABILITY_TOLERANCE, 1 + PROBABILITY_TOLERANCE
+        if not (float(beliefs.min()) >= low and float(beliefs.max()) <= high):  # false for NaN too
+            return False
+        return float(np.abs(beliefs.sum(axis=1, dtype=np.float64) - 1.0).max()) <= SUM_TOLERANCE
+
+
+def hash_file(file: io.FileIO, scan: ShardScan | None) -> str:
+    """SHA-256 (hex) of an open file; the blocks pass by `scan` while they are in the processor's cache."""
+    if scan is None:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+    digest, buffer = hashlib.sha256(), bytearray(HASH_BLOCK)
+    view, held = memoryview(buffer), 0
+    while read := file.readinto(view[held:]):
+        held += read
+        if held == HASH_BLOCK:
+            digest.update(buffer)
+            scan.feed(view)
+            held = 0
+    digest.update(view[:held])
+    scan.feed(view[:held])
+    return digest.hexdigest()
+
+
+def header_bytes(spec: WindowSpec, count: int) -> bytes:
+    """Length and header of the file that `shard_bytes` writes for so many stimuli."""
+    shapes = {"probabilities": [count, spec.classes], "stimuli": [count, *spec.shape]}
+    header, offset = {}, 0
+    for name, shape in shapes.items():
+        end = offset + 4 * math.prod(shape)
+        header[name] = {"dtype": "F32", "shape": shape, "data_offsets": [offset, end]}
+        offset = end
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    return len(text).to_bytes(8, "little") + text
+
+
+def _bits_within(limit: float) -> tuple[int, int]:
+    """The bits of the largest float32 up to `limit`, and of its negative."""
+    most = np.float32(limit)
+    if float(most) > limit:
+        most = np.nextafter(most, np.float32(0))
+    bits = int(most.view(np.uint32))
+    return bits, bits | 1 << 31
 
 
 def _header(data: bytes, shapes: dict[str, tuple[int, ...]], name: str) -> tuple[int, dict[str, int]]:

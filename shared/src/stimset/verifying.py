@@ -20,16 +20,16 @@ Everything works offline, on any copy of the folder::
 from __future__ import annotations
 
 import hashlib
-import io
+import importlib
 import os
-import stat
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn, TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
 
 from stimset.envelope import Envelope, parse_envelope
 from stimset.errors import (
@@ -43,6 +43,7 @@ from stimset.errors import (
     SignatureInvalid,
     UnknownSigner,
 )
+from stimset.plainfiles import open_plain, read_plain, read_up_to
 from stimset.provenance import parse_statement, parse_time
 from stimset.release import (
     ENVELOPE_FILE,
@@ -56,11 +57,12 @@ from stimset.release import (
     StimulusArrays,
 )
 from stimset.roots import TrustedRoot
-from stimset.shards import parse_shard
+from stimset.shards import ShardScan, hash_file, parse_shard
 from stimset.windows import WindowSpec
 
-__all__ = ["TrustedRoot", "VerifiedRelease", "verify", "verify_envelope"]
+__all__ = ["TrustedRoot", "VerifiedRelease", "check_files", "check_proposal", "verify", "verify_envelope"]
 
+TensorDataset: TypeAlias = Any  # torch.utils.data.TensorDataset, which is not imported here
 _SEAL = object()
 _HASH_THREADS = 4
 _WORTH_THREADS = 4 << 20  # below, starting threads costs more than hashing
@@ -156,6 +158,30 @@ class VerifiedRelease:
             np.concatenate([part.values for part in parts]), np.concatenate([part.probabilities for part in parts])
         )
 
+    def to_numpy(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """All stimuli as ``X`` ``(n, channels, samples)`` and soft labels ``P`` ``(n, classes)``; raises what `stimuli` raises."""
+        found = self.stimuli()
+        return found.values, found.probabilities
+
+    def to_torch(self) -> TensorDataset:
+        """All stimuli as a ``torch.utils.data.TensorDataset`` of (windows, soft labels), for a ``DataLoader``.
+
+        Raises:
+            ConfigError: torch is not installed.
+            VerificationError: as `stimuli`.
+        """
+        try:  # by name: checking a release must never need torch
+            torch, data = importlib.import_module("torch"), importlib.import_module("torch.utils.data")
+        except ModuleNotFoundError:
+            raise ConfigError("to_torch needs torch; run: pip install 'stimset-consumer[torch]'") from None
+        found = self.stimuli()
+        made: TensorDataset = data.TensorDataset(torch.from_numpy(found.values), torch.from_numpy(found.probabilities))
+        return made
+
+    def splits(self, held_out: float = 0.1, seed: int = 0) -> tuple[StimulusArrays, StimulusArrays]:
+        """Stimuli to learn from and stimuli held out, drawn by `seed`; raises what `stimuli` and `StimulusArrays.split` raise."""
+        return self.stimuli().split(held_out, seed)
+
     def iter_shards(self) -> Iterator[StimulusArrays]:
         """The shards in order, one in memory at a time; raises what `stimuli` raises."""
         for shard in self.predicate.shards:
@@ -184,18 +210,48 @@ def verify(folder: Path | str, root: TrustedRoot, *, now: datetime | None = None
         ContentMismatch: a file's bytes are not those that were signed.
         FormatError: envelope, statement or a shard is not what FORMAT.md says, though it may be signed.
     """
-    folder, moment = Path(folder), _in_utc(now or datetime.now(UTC))
-    envelope = parse_envelope(_read(folder, ENVELOPE_FILE, MAX_ENVELOPE_BYTES))
-    signed_by = _check_signatures(envelope, root)
-    _check_statement_file(folder, envelope.payload)
-    statement = parse_statement(envelope.payload)
-    valid_until = _valid_until(statement, root, moment)
+    folder = Path(folder)
+    statement, signed_by, valid_until = _check(folder, root, root.threshold, now)
+    return VerifiedRelease(folder, statement, signed_by, root.fingerprint, valid_until, _seal=_SEAL)
+
+
+def check_proposal(
+    folder: Path | str, root: TrustedRoot, *, now: datetime | None = None
+) -> tuple[Statement, tuple[str, ...]]:
+    """Check a release that not everybody has signed yet, by all other promises that `verify` checks.
+
+    It is no release: a consumer refuses it. This is for the person who is to sign next.
+
+    Returns:
+        What is to be signed, and the ids of the root's keys that have signed.
+
+    Raises:
+        VerificationError, FormatError: as `verify`, but one signature of the root's keys is enough.
+    """
+    return _check(Path(folder), root, 1, now)[:2]
+
+
+def check_files(folder: Path, statement: Statement) -> None:
+    """Hold a folder's files against a statement, whoever signed it; raises what `verify` raises for files."""
     _check_file_set(folder, statement)
     _check_digests(folder, statement)
+
+
+def _check(
+    folder: Path, root: TrustedRoot, threshold: int, now: datetime | None
+) -> tuple[Statement, tuple[str, ...], datetime]:
+    """Every promise, in the order of the module's docstring."""
+    envelope = parse_envelope(read_plain(folder, ENVELOPE_FILE, MAX_ENVELOPE_BYTES))
+    signed_by = _check_signatures(envelope, root, threshold)
+    _check_statement_file(folder, envelope.payload)
+    statement = parse_statement(envelope.payload)
+    valid_until = _valid_until(statement, root, _in_utc(now or datetime.now(UTC)))
+    _check_file_set(folder, statement)
+    seen = _check_digests(folder, statement)
     for entry in statement.subjects:
-        if entry.name in statement.predicate.shards:
+        if entry.name in statement.predicate.shards and entry.name not in seen:
             _load_shard(folder, entry, statement.predicate)
-    return VerifiedRelease(folder, statement, signed_by, root.fingerprint, valid_until, _seal=_SEAL)
+    return statement, signed_by, valid_until
 
 
 def verify_envelope(
@@ -217,7 +273,7 @@ def verify_envelope(
         FormatError, UnknownSigner, SignatureInvalid, Expired: as `verify`.
     """
     envelope = parse_envelope(data)
-    _check_signatures(envelope, root)
+    _check_signatures(envelope, root, root.threshold)
     statement = parse_statement(envelope.payload)
     _valid_until(statement, root, _in_utc(now or datetime.now(UTC)))
     return envelope.payload, statement
@@ -235,7 +291,7 @@ def _in_utc(moment: datetime) -> datetime:
     return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
 
 
-def _check_signatures(envelope: Envelope, root: TrustedRoot) -> tuple[str, ...]:
+def _check_signatures(envelope: Envelope, root: TrustedRoot, threshold: int) -> tuple[str, ...]:
     """Hold every signature by a known key, and count distinct key bytes against the threshold."""
     if envelope.payload_type != PAYLOAD_TYPE:
         raise FormatError(f"envelope: the payload is not of type {PAYLOAD_TYPE}")
@@ -247,13 +303,13 @@ def _check_signatures(envelope: Envelope, root: TrustedRoot) -> tuple[str, ...]:
     message = envelope.pae()
     for key, signature in known:
         key.verify(signature, message)
-    if (count := len({key.raw for key, _ in known})) < root.threshold:
-        raise SignatureInvalid(f"{count} of the root's keys signed, {root.threshold} must; get the complete release")
+    if (count := len({key.raw for key, _ in known})) < threshold:
+        raise SignatureInvalid(f"{count} of the root's keys signed, {threshold} must; get the complete release")
     return tuple(sorted(key.keyid for key, _ in known))
 
 
 def _check_statement_file(folder: Path, payload: bytes) -> None:
-    data = _read(folder, STATEMENT_FILE, MAX_STATEMENT_BYTES)
+    data = read_plain(folder, STATEMENT_FILE, MAX_STATEMENT_BYTES)
     if data == payload:
         return
     if len(data) < len(payload):
@@ -278,25 +334,31 @@ def _check_file_set(folder: Path, statement: Statement) -> None:
         raise FileMissing(f"{missing[0]} is missing ({len(missing)} files in all); get the release again")
 
 
-def _check_digests(folder: Path, statement: Statement) -> None:
-    def check(entry: FileEntry) -> None:
-        with _open(folder, entry.name) as file:
-            _check_size(entry, os.fstat(file.fileno()).st_size)
-            _check_digest(entry, hashlib.file_digest(file, "sha256").hexdigest())
+def _check_digests(folder: Path, statement: Statement) -> frozenset[str]:
+    """Hash every file, in threads where it pays; the shards whose numbers were found good on the way are named."""
+    predicate = statement.predicate
 
-    threads = 1 if sum(entry.size for entry in statement.subjects) < _WORTH_THREADS else _HASH_THREADS
-    if threads == 1:
-        for entry in statement.subjects:
-            check(entry)
-        return
-    with ThreadPoolExecutor(threads) as pool:  # hashing releases the GIL
-        for _ in pool.map(check, statement.subjects):
-            pass
+    def check(entry: FileEntry) -> bool:
+        count = predicate.shards.get(entry.name)
+        scan = None if count is None else ShardScan(predicate.window_spec, count)
+        with open_plain(folder, entry.name) as file:
+            _check_size(entry, os.fstat(file.fileno()).st_size)
+            _check_digest(entry, hash_file(file, scan))
+        return scan is not None and scan.holds()
+
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    threads = min(_HASH_THREADS, cores, len(statement.subjects))
+    if threads == 1 or sum(entry.size for entry in statement.subjects) < _WORTH_THREADS:
+        found = [check(entry) for entry in statement.subjects]
+    else:
+        with ThreadPoolExecutor(threads) as pool:  # hashing releases the GIL
+            found = list(pool.map(check, statement.subjects))
+    return frozenset(entry.name for entry, good in zip(statement.subjects, found, strict=True) if good)
 
 
 def _load_shard(folder: Path, entry: FileEntry, predicate: Predicate) -> StimulusArrays:
     """Read a shard once, and parse the very bytes whose digest was compared."""
-    data = _read_up_to(folder, entry.name, entry.size + 1)
+    data = read_up_to(folder, entry.name, entry.size + 1)
     _check_size(entry, len(data))
     _check_digest(entry, hashlib.sha256(data).hexdigest())
     return parse_shard(data, predicate.window_spec, predicate.shards[entry.name], entry.name)
@@ -312,33 +374,3 @@ def _check_size(entry: FileEntry, size: int) -> None:
 def _check_digest(entry: FileEntry, sha256: str) -> None:
     if sha256 != entry.sha256:
         raise ContentMismatch(f"{entry.name} is not the file that was signed (another SHA-256); get it again")
-
-
-def _read(folder: Path, name: str, most: int) -> bytes:
-    data = _read_up_to(folder, name, most + 1)
-    if len(data) > most:
-        raise FormatError(f"{name}: longer than {most} bytes; it is not what the custodian made")
-    return data
-
-
-def _read_up_to(folder: Path, name: str, most: int) -> bytes:
-    with _open(folder, name) as raw, io.BufferedReader(raw) as file:  # a raw read may stop early
-        return file.read(most)
-
-
-def _open(folder: Path, name: str) -> io.FileIO:
-    """Open a plain file of the folder; a link is not followed, and a pipe does not block."""
-    flags = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
-    path = folder / name
-    try:
-        if path.is_symlink():
-            raise FileUnexpected(f"{name} is a link; a release holds plain files only")
-        descriptor = os.open(path, flags)
-    except (FileNotFoundError, NotADirectoryError):
-        raise FileMissing(f"{name} is missing in {folder}; get the release again") from None
-    except OSError as error:
-        raise ConfigError(f"{path} can't be read ({error.strerror})") from None
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-        os.close(descriptor)
-        raise FileUnexpected(f"{name} is a folder or a device; a release holds plain files only")
-    return io.FileIO(descriptor, "rb")

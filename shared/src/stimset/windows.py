@@ -204,6 +204,10 @@ class WindowSpec:
         except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
             raise FormatError(f"window spec: malformed field ({error})") from None
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        # So that a process beside this one can be given a spec; its read-only mapping can't be copied by itself.
+        return WindowSpec.from_document, (self.to_document(),)
+
     def digest(self) -> str:
         """SHA-256 (hex) over the sorted, compact JSON of `to_document`: two sides with equal digests make equal windows."""
         text = json.dumps(self.to_document(), sort_keys=True, separators=(",", ":"), ensure_ascii=False)

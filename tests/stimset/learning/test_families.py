@@ -130,7 +130,9 @@ def test_progress_ends_at_one() -> None:
 @pytest.mark.parametrize(
     ("values", "targets"),
     [
-        (np.zeros((4, 40)), np.zeros(4, int)),
+        (np.zeros(4), np.array([0, 1, 0, 1])),
+        (np.zeros((4, 1, 1, 40)), np.array([0, 1, 0, 1])),
+        (np.zeros((4, 1, 1)), np.array([0, 1, 0, 1])),
         (np.full((4, 1, 40), np.nan), np.array([0, 1, 0, 1])),
         (np.zeros((4, 1, 40)), np.array([0, 1, 0])),
         (np.zeros((4, 1, 40)), np.array([0, 1, 2, 0])),

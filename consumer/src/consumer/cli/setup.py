@@ -61,8 +61,13 @@ def init(
 def add(
     folder: Annotated[Path, typer.Argument(help="The folder that the custodian sent.")],
     fingerprint: Annotated[
-        str, typer.Option("--fingerprint", help="The root's fingerprint as the custodian read it out; spaces are fine.")
-    ],
+        str | None,
+        typer.Option("--fingerprint", help="The root's fingerprint as the custodian read it out; spaces are fine."),
+    ] = None,
+    compared: Annotated[
+        bool,
+        typer.Option("--i-have-compared", help="Instead: you compared the shown fingerprint by telephone yourself."),
+    ] = False,
     short_name: Annotated[
         str | None, typer.Option("--as", help="Short name for it; default: made of its name.")
     ] = None,
@@ -75,13 +80,23 @@ def add(
     """Trust a custodian, if its root is the one that you heard of.
 
     Builds on 'init' and on the enrolment folder; the fingerprint must come another way than the folder, such as by
-    telephone. Leaves HOME/custodians/NAME. Give the command again with a newer folder to renew our certificate.
+    telephone. Without it the command only shows what to compare. Leaves HOME/custodians/NAME. Give the command again
+    with a newer folder to renew our certificate; what was learned of withdrawals and versions is kept.
 
     Example: consumer trust add ./from-st-mary --fingerprint "6b1f 09a3 ..."
     """
     from consumer.config import Home
-    from consumer.enrolment import trust
+    from consumer.enrolment import ROOT_FILE, trust
+    from stimset.errors import ConfigError
+    from stimset.roots import fingerprint_of, read_root
 
+    if fingerprint is None:
+        fingerprint = fingerprint_of(read_root(folder / ROOT_FILE))
+        if not compared:
+            raise ConfigError(
+                f"the folder's root has the fingerprint {spaced(fingerprint)}; compare it by telephone, then give --fingerprint "
+                "with what you heard, or --i-have-compared"
+            )
     custodian = trust(Home.open(home), folder, fingerprint, short_name=short_name, address=address)
     show(
         format,

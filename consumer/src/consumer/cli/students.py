@@ -1,4 +1,4 @@
-"""``consumer train``, ``benchmark`` and ``export``: from a verified release to a model that is measured and leaves."""
+"""``consumer train``: from a verified release to students."""
 
 from __future__ import annotations
 
@@ -7,24 +7,23 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from consumer.cli.shared import mark, need
 from stimset.console import FORMAT_OPTION, Format, progress, reports_errors, show
 from stimset.errors import ConfigError
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from consumer.benchmark import BenchmarkReport
+    from consumer.students.search import SearchResult
     from consumer.students.student import Student
+    from stimset.verifying import VerifiedRelease
 
 HomeOption = Annotated[Path | None, typer.Option("--home", help="The consumer's home; else CONSUMER_HOME.")]
-REPORT_FILE, RESULT_FILE = "report.html", "benchmark.json"
 
 
 def register(app: typer.Typer) -> None:
     """Add this module's commands."""
     app.command("train")(train)
-    app.command("benchmark")(run_benchmark)
-    app.command("export")(export_student)
 
 
 @reports_errors
@@ -36,6 +35,23 @@ def train(
     ] = None,
     every: Annotated[bool, typer.Option("--all", help="Every family that is installed.")] = False,
     seeds: Annotated[int, typer.Option("--seeds", min=1, max=100, help="Students per family: seeds 1, 2, ...")] = 1,
+    trials: Annotated[
+        int,
+        typer.Option("--search", min=0, max=100_000, help="Search hyper-parameters first: so many trials per family."),
+    ] = 0,
+    resume: Annotated[bool, typer.Option("--resume", help="Don't train again what is there already.")] = False,
+    calibrate: Annotated[bool, typer.Option("--calibrate", help="Fit a temperature on held-out stimuli.")] = False,
+    prevalence: Annotated[
+        list[str] | None,
+        typer.Option("--prevalence", help="LABEL=SHARE where the student will work, e.g. apnea=0.2; may be repeated."),
+    ] = None,
+    despite_withdrawal: Annotated[
+        str | None,
+        typer.Option("--despite-withdrawal", help="Why a withdrawn release is used all the same; it is recorded."),
+    ] = None,
+    own: Annotated[
+        Path | None, typer.Option("--own", help="A Python file of yours that registers families; it is run.")
+    ] = None,
     home: HomeOption = None,
     format: Format = FORMAT_OPTION,
 ) -> None:
@@ -46,119 +62,51 @@ def train(
     A tenth of the stimuli is held out; 'agreement' is the kappa between student and teacher on them. It says nothing
     about recordings: 'benchmark' does.
 
+    --search tries hyper-parameters on a part of the stimuli and keeps every trial in HOME/searches: a search that broke
+    off goes on, and the defaults are its first trial. --calibrate makes a student as certain as its teacher,
+    --prevalence fits it to your own shares of the labels; such students get names of their own.
+
     Example: consumer train apnea-nights-0003 --family cnn --family random_forest --seeds 3
     """
     from consumer.config import Home
     from stimset.learning import families
 
+    if own:
+        _run_own(own)
     if family == ["list"]:
         listed = [
             {"family": f.name, "title": f.title, "extra": "torch" if f.needs_torch else "train"}
             for f in families.families()
         ]
-        show(format, {"families": listed}, _families_table(listed))
-        return
+        return show(format, {"families": listed}, _families_table(listed))
     opened = Home.open(home)
     wanted = _wanted_families(family or [], every)
+    shares = _shares(prevalence or [])
     from consumer import pipeline
     from consumer.students.sources import open_release
-    verified = open_release(opened, release)
+
+    verified = open_release(opened, release, despite_withdrawal=despite_withdrawal)
+    found = {name: _searched(opened.root, verified, name, trials) for name in wanted} if trials else {}
     with progress(f"students of {verified.id}", len(wanted) * seeds) as step:
-        students = pipeline.train(opened, verified, wanted, seeds=range(1, seeds + 1), on_step=step)
+        students = pipeline.train(
+            opened, verified, wanted, seeds=range(1, seeds + 1), calibrate=calibrate, prevalence=shares, resume=resume, on_step=step,
+            parameters={name: result.parameters for name, result in found.items()},
+        )  # fmt: skip
     rows = [_student_document(student) | {"folder": str(opened.students / student.name)} for student in students]
-    result = {"release": verified.id, "simulated": verified.predicate.simulated, "students": rows}
-    show(format, result, _students_table(rows, verified.predicate.simulated))
+    result: dict[str, Any] = {"release": verified.id, "simulated": verified.predicate.simulated, "students": rows}
+    if found:
+        result["searches"] = {name: entry.to_document() for name, entry in found.items()}
+    show(format, result, _students_table(rows, verified.predicate.simulated), *_search_notes(found))
+    return None
 
 
-@reports_errors
-def run_benchmark(
-    data: Annotated[Path, typer.Argument(help="A folder of labelled recordings: WFDB, EDF, NPZ or CSV.")],
-    student: Annotated[
-        list[str] | None,
-        typer.Option("--student", "-s", help="A student's name or folder; may be repeated. Default: all."),
-    ] = None,
-    out: Annotated[Path | None, typer.Option("--out", help=f"Folder for {REPORT_FILE} and {RESULT_FILE}.")] = None,
-    labels: Annotated[Path | None, typer.Option("--labels", help="Folder of annotations that lie elsewhere.")] = None,
-    only: Annotated[
-        list[str] | None, typer.Option("--only", help="Names or patterns of recordings, e.g. 'x*'; may be repeated.")
-    ] = None,
-    draws: Annotated[int, typer.Option("--draws", min=1, max=100_000, help="Resamples behind each interval.")] = 1000,
-    home: HomeOption = None,
-    format: Format = FORMAT_OPTION,
-) -> None:
-    """Measure students on your own labelled recordings.
-
-    Builds on 'train'. Recordings become windows exactly as the release's signed window spec says. Accuracy, kappa,
-    sensitivity, specificity and AUROC come with 95 % intervals over persons. With --out it leaves a self-contained HTML
-    page and the numbers as JSON. Nothing is uploaded, and nothing here chooses a model.
-
-    Example: consumer benchmark ./our-nights --student apnea-nights-0003-cnn-1 --out ./benchmark
-    """
-    from consumer.config import Home
-    from consumer.students.sources import open_students
-
-    _need("onnxruntime", *(["matplotlib", "jinja2"] if out else []))
-    from consumer.benchmark import benchmark
-    from stimset.records import is_simulated, open_records
-    from stimset.windowing import make_windows
-
-    students = open_students(Home.at(home), student or [])
-    records = open_records(data, labels=labels, only=only)
-    simulated: set[bool] = set()
-    with progress(f"reading {len(records)} recordings", len(records)) as step:
-
-        def watched() -> Any:
-            for i, record in enumerate(records):
-                simulated.add(is_simulated(record))
-                step(i + 1, record.name)
-                yield record
-
-        windows = make_windows(watched(), students[0].spec)
-    with progress("students", len(students)) as step:
-        report = benchmark(
-            students, windows, draws, data=data.resolve().name, simulated_data=True in simulated, on_student=step
-        )
-        step(len(students), "")
-    document = report.to_document()
-    if out:
-        document |= _write(report, out)
-    show(format, document, _board(report), *report.reading, *([f"report: {out / REPORT_FILE}"] if out else []))
-
-
-@reports_errors
-def export_student(
-    student: Annotated[str, typer.Argument(help="A student's name in the home, or its folder.")],
-    out: Annotated[Path, typer.Option("--out", help="The ONNX file to write.")],
-    home: HomeOption = None,
-    format: Format = FORMAT_OPTION,
-) -> None:
-    """Write a student as one ONNX file, for onnxruntime anywhere.
-
-    Builds on 'train'. The graph is checked, and its answers are compared with the trained model's on held-out stimuli;
-    a difference of 1e-4 or more is an error and nothing is written. Input 'windows' (batch, channels, samples) float32,
-    output 'probabilities' (batch, classes) float32; the window spec, the labels and the lineage are in the file's
-    properties.
-
-    Example: consumer export apnea-nights-0003-cnn-1 --out apnea.onnx
-    """
-    from rich.table import Table
-
-    from consumer.config import Home
-    from consumer.students.sources import open_students
-
-    _need("onnx", "onnxruntime")
-    from consumer.export import export
-
-    chosen = open_students(Home.at(home), [student])[0]
-    report = export(chosen, out)
-    table = Table("checked", "result", title=f"{chosen.name}{_mark(chosen.lineage.simulated)}")
-    table.add_row("file", f"{report.path} ({report.bytes / 1e6:.2f} MB)")
-    table.add_row("SHA-256", report.sha256)
-    table.add_row("largest difference", f"{report.max_difference:.1e} on {report.stimuli} held-out stimuli")
-    table.add_row("one window", f"{report.window_ms:.2f} ms on one CPU thread")
-    table.add_row("in a batch", f"{report.batch_ms:.3f} ms per window")
-    table.add_row("ONNX operator set", str(report.opset))
-    show(format, {"student": chosen.to_document(), "export": report.to_document()}, table)
+def _search_notes(found: dict[str, SearchResult]) -> list[str]:
+    """What each family's search found, a sentence each."""
+    return [
+        f"{name}: cross-entropy {e.cross_entropy:.4f}, by the defaults {e.default_cross_entropy:.4f}, "
+        f"after {e.trials} trials ({e.new} new): {dict(e.parameters)}"
+        for name, e in found.items()
+    ]
 
 
 def _wanted_families(named: list[str], every: bool) -> list[str]:
@@ -171,13 +119,13 @@ def _wanted_families(named: list[str], every: bool) -> list[str]:
 
     if every == bool(named):
         raise ConfigError("say which students: --family NAME (repeatable), or --all; '--family list' shows them")
-    _need("sklearn", "onnx", "onnxruntime")
+    need("sklearn", "onnx", "onnxruntime")
     from consumer.students.training import require
 
     if not every:
         for name in named:
             require(families.family(name))
-        return list(dict.fromkeys(named))
+        return list(dict.fromkeys(families.family(name).name for name in named))
     installed = []
     for family in families.families():
         try:
@@ -188,19 +136,56 @@ def _wanted_families(named: list[str], every: bool) -> list[str]:
     return installed
 
 
-def _need(*modules: str) -> None:
-    """Return when the libraries of the extra ``[train]`` are installed.
+def _searched(root: Path, release: VerifiedRelease, family: str, trials: int) -> SearchResult:
+    """Run or go on with a family's search, with its progress shown."""
+    from consumer.students.search import search
+    from stimset.learning import families
+
+    journal = root / "searches" / f"{release.id}-{families.family(family).name}.jsonl"
+    with progress(f"search {family}", trials) as step:
+        return search(
+            release, family, trials=trials, journal=journal, on_trial=lambda done, best: step(done, f"best {best:.4f}")
+        )
+
+
+def _shares(given: list[str]) -> dict[str, float]:
+    """``LABEL=SHARE`` texts as numbers.
 
     Raises:
-        ConfigError: one is not.
+        ConfigError: one is malformed.
+    """
+    shares = {}
+    for text in given:
+        label, _, share = text.rpartition("=")
+        try:
+            shares[label] = float(share)
+        except ValueError:
+            label = ""
+        if not label:
+            raise ConfigError(f"--prevalence {text[:80]}: LABEL=SHARE is expected, such as apnea=0.2")
+    return shares
+
+
+def _run_own(file: Path) -> None:
+    """Run the user's own file, so that the families it registers are known.
+
+    Raises:
+        ConfigError: there is none, or it fails.
     """
     import importlib.util
+    import sys
 
-    missing = [name for name in modules if importlib.util.find_spec(name) is None]
-    if missing:
-        raise ConfigError(
-            f"this needs {', '.join(missing)}; run: pip install 'stimset-consumer[torch]', or [train] without networks"
-        )
+    spec = importlib.util.spec_from_file_location(f"own_{file.stem}", file) if file.suffix == ".py" else None
+    if spec is None or spec.loader is None or not file.is_file():
+        raise ConfigError(f"--own {file}: there is no such Python file")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    try:
+        spec.loader.exec_module(module)
+    except ConfigError:
+        raise
+    except Exception as error:  # whatever the user's code raises
+        raise ConfigError(f"--own {file}: {type(error).__name__}: {error}") from error
 
 
 def _student_document(student: Student) -> dict[str, Any]:
@@ -214,9 +199,10 @@ def _student_document(student: Student) -> dict[str, Any]:
 
 
 def _students_table(rows: list[dict[str, Any]], simulated: bool) -> Table:
-    from rich.table import Table
+    from rich.table import Column, Table
 
-    table = Table("student", "family", "stimuli", "agreement", "seconds", "ONNX", title=f"trained{_mark(simulated)}")
+    head = f"trained{mark(simulated)}"
+    table = Table(Column("student", overflow="fold"), "family", "stimuli", "agreement", "seconds", "ONNX", title=head)
     for row in rows:
         kappa = row["agreement_kappa"]
         table.add_row(
@@ -233,32 +219,3 @@ def _families_table(listed: list[dict[str, str]]) -> Table:
     for entry in listed:
         table.add_row(entry["family"], entry["title"], entry["extra"])
     return table
-
-
-def _board(report: BenchmarkReport) -> Table:
-    from rich.table import Table
-
-    from consumer.benchmark import SHOWN, TITLES, cell
-
-    head = f"{report.windows} windows, {report.records} recordings, {report.persons} persons{_mark(report.simulated)}"
-    table = Table("student", *(TITLES[name] for name in SHOWN), title=head)
-    for result in report.results:
-        table.add_row(result.student, *(cell(result, name).replace("[", r"\[") for name in SHOWN))
-    return table
-
-
-def _write(report: BenchmarkReport, folder: Path) -> dict[str, str]:
-    """The report's files; returns their paths."""
-    import json
-
-    from consumer.report import html
-    from consumer.students.student import write_whole
-
-    write_whole(folder / REPORT_FILE, html(report).encode())
-    text = json.dumps(report.to_document(), indent=1, allow_nan=False, ensure_ascii=False)
-    write_whole(folder / RESULT_FILE, text.encode())
-    return {"report_file": str(folder / REPORT_FILE), "result_file": str(folder / RESULT_FILE)}
-
-
-def _mark(simulated: bool) -> str:
-    return " (SIMULATED patients)" if simulated else ""

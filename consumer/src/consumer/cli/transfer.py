@@ -5,15 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from stimset.console import FORMAT_OPTION, Format, err, reports_errors, show
 
 if TYPE_CHECKING:
-    from consumer.client import ReleaseSummary
+    from consumer.config import Home
     from consumer.download import OnProgress
+    from consumer.enrolment import Custodian
 
 HomeOption = Annotated[Path | None, typer.Option("--home", help="The consumer's home; else CONSUMER_HOME.")]
 FromOption = Annotated[
@@ -42,19 +43,28 @@ def list_releases(
 ) -> None:
     """Show the releases that a custodian grants us, oldest first, and which of them are here already.
 
-    Builds on 'trust add'. What is shown is the custodian's word; 'pull' verifies it.
+    Builds on 'trust add'. What is offered is the custodian's word; 'pull' verifies it. What was withdrawn is by its
+    signed channel: copies here and students trained from them are named, and 'train' refuses them.
 
     Example: consumer list --format json
     """
+    from rich.markup import escape
     from rich.table import Table
 
+    from consumer.channel import check
     from consumer.client import Client
     from consumer.config import Home
     from consumer.enrolment import find
+    from stimset.errors import TransportError
 
     opened = Home.open(home)
-    with Client.to(find(opened, custodian), opened, address=address) as client:
+    chosen = find(opened, custodian)
+    with Client.to(chosen, opened, address=address) as client:
         found = [entry for entry in client.list_releases() if series in (None, entry.name)]
+        try:
+            check(client, opened, chosen)
+        except TransportError as error:  # an empty catalogue has no channel yet; what is known stays known
+            err.print(f"[yellow]{escape(str(error))}[/yellow]")
     table = Table("release", "made", "expires", "stimuli", "size", "patients", "here")
     rows = []
     for entry in found:
@@ -65,7 +75,13 @@ def list_releases(
             patients, "yes" if here else "",
         )  # fmt: skip
         rows.append({**vars(entry), "here": here})
-    show(format, {"releases": rows}, table)
+    gone = _withdrawn(opened, chosen)
+    notes = [
+        f"[bold red]withdrawn[/bold red]  {escape(entry['release'])}"
+        f"{', held here' if entry['here'] else ''}; students: {escape(', '.join(entry['students'])) or 'none'}"
+        for entry in gone
+    ]
+    show(format, {"releases": rows, "withdrawn": gone}, table, *notes)
 
 
 @reports_errors
@@ -85,6 +101,7 @@ def pull(
     Example: consumer pull apnea-nights-0003
     """
     from consumer import pipeline
+    from consumer.api import latest
     from consumer.client import Client
     from consumer.config import Home
     from consumer.enrolment import find
@@ -92,10 +109,11 @@ def pull(
     opened = Home.open(home)
     chosen = find(opened, custodian)
     with Client.to(chosen, opened, address=address) as client:
-        wanted = _latest(client.list_releases(), series) if release_id == "latest" else release_id
+        wanted = latest(client.list_releases(), series) if release_id == "latest" else release_id
         destination = opened.releases / wanted
         with _bar(wanted) as on_progress:
-            release = pipeline.pull(opened, chosen, client, wanted, on_progress=on_progress)
+            named = release_id != "latest"
+            release = pipeline.pull(opened, chosen, client, wanted, deliberate=named, on_progress=on_progress)
     predicate = release.predicate
     show(
         format,
@@ -115,19 +133,23 @@ def pull(
     )
 
 
-def _latest(releases: tuple[ReleaseSummary, ...], series: str | None) -> str:
-    from stimset.errors import ConfigError
+def _withdrawn(home: Home, custodian: Custodian) -> list[dict[str, Any]]:
+    """What was withdrawn of what we met, each with whether it is here and the students that were trained from it."""
+    import json
 
-    found = [entry for entry in releases if series in (None, entry.name)]
-    names = sorted({entry.name for entry in found})
-    if len(names) != 1:
-        what = (
-            f"several series are offered ({', '.join(names)}); choose one by --series"
-            if names
-            else "nothing is offered"
-        )
-        raise ConfigError(f"there is no latest release: {what}")
-    return max(found, key=lambda entry: entry.sequence).release_id
+    from consumer.standing import withdrawn
+
+    trained: dict[str, list[str]] = {}
+    for path in sorted(home.students.glob("*/student.json")):
+        try:
+            digest = json.loads(path.read_text())["statementSha256"]
+        except (OSError, ValueError, KeyError, TypeError):
+            continue  # damaged: whoever uses it is told
+        trained.setdefault(str(digest), []).append(path.parent.name)
+    return [
+        {**entry, "statement_sha256": digest, "here": (home.releases / entry["release"]).is_dir(), "students": trained.get(digest, [])}
+        for digest, entry in sorted(withdrawn(custodian.folder).items(), key=lambda item: item[1]["release"])
+    ]
 
 
 @contextmanager

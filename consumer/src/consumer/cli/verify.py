@@ -1,4 +1,4 @@
-"""``consumer verify``: hold a release folder against a pinned root, offline."""
+"""``consumer verify``: hold a release folder, or a student's ONNX file, against a pinned root, offline."""
 
 from __future__ import annotations
 
@@ -27,7 +27,9 @@ def register(app: typer.Typer) -> None:
 
 @console.reports_errors
 def verify_release(
-    folder: Annotated[Path, typer.Argument(help="The release: shards, cards, statement.json, provenance.dsse.json.")],
+    folder: Annotated[
+        Path, typer.Argument(metavar="RELEASE|STUDENT.onnx", help="A release's folder or id, or an exported ONNX file.")
+    ],
     root: Annotated[Path | None, typer.Option("--root", help="The custodian's root.json; needs --fingerprint.")] = None,
     fingerprint: Annotated[
         str | None, typer.Option("--fingerprint", help="SHA-256 of root.json, told on another channel.")
@@ -38,18 +40,22 @@ def verify_release(
     home: Annotated[Path | None, typer.Option("--home", help="The consumer's home folder; else CONSUMER_HOME.")] = None,
     format: console.Format = console.FORMAT_OPTION,
 ) -> None:
-    """Check every promise of a release, offline, on any copy of its folder.
+    """Check every promise of a release, offline, on any copy of its folder; or a student's descent from one.
 
     Builds on a pinned root: --root with --fingerprint, or a custodian whom 'consumer trust' added to the home folder.
+    For an ONNX file, its .lineage.json must lie beside it; the chain is followed to the custodian's root.
     Leaves nothing. Exit codes by cause: 0 holds; 5 bad or too few signatures; 15 nobody known signed (swapped key,
-    wrong root); 6 a changed byte; 16 a missing file; 17 an extra file; 18 a truncated file; 7 expired; 4 not a
-    release, or numbers outside the signed bounds; 3 no usable root.
+    wrong root); 6 a changed byte; 16 a missing file; 17 an extra file; 18 a truncated file; 7 expired; 9 withdrawn, as
+    the custodian said at the last contact; 4 not a release, or numbers outside the signed bounds; 3 no usable root.
 
     Example: consumer verify apnea-0001 --root root.json --fingerprint 4f2a...
     """
     from stimset.verifying import verify
 
     candidates = _roots(root, fingerprint, custodian, home)
+    if folder.suffix == ".onnx":
+        _verify_student(folder, candidates, None if root is not None else home, format)
+        return
     for position, (trusted_as, trusted) in enumerate(candidates):
         try:
             release = verify(folder, trusted)
@@ -57,7 +63,14 @@ def verify_release(
             if position == len(candidates) - 1:
                 raise
         else:
-            console.show(format, _document(release, trusted_as), *_rendered(release, trusted_as))
+            if root is None:
+                _refuse_withdrawn(release, trusted_as, home)
+            signers = {
+                "persons": trusted.persons,
+                "algorithms": sorted({trusted.keys[keyid].algorithm for keyid in release.signed_by}),
+                "hybrid": trusted.hybrid,
+            }
+            console.show(format, _document(release, trusted_as) | signers, *_rendered(release, trusted_as, trusted))
             return
 
 
@@ -83,7 +96,9 @@ def _roots(
     if not folders:
         whom = f"the custodian '{custodian}'" if custodian is not None else "any custodian"
         raise ConfigError(f"{opened.root} does not trust {whom}; run 'consumer trust', or give --root, --fingerprint")
-    return [(p.name, TrustedRoot.load(p / ROOT_FILE, _pin(p / PIN_FILE))) for p in folders]
+    from consumer.standing import newest_root
+
+    return [(p.name, newest_root(p, _pin(p / PIN_FILE))) for p in folders]
 
 
 def _pin(path: Path) -> str:
@@ -96,6 +111,56 @@ def _pin(path: Path) -> str:
     if not isinstance(pinned, str):
         raise ConfigError(f"{path}: 'fingerprint' is missing; run 'consumer trust' again")
     return pinned
+
+
+def _verify_student(
+    onnx: Path, candidates: list[tuple[str, TrustedRoot]], home: Path | None, format: console.Format
+) -> None:
+    """Follow a student's chain and say what it proves, and what it does not."""
+    from rich.table import Table
+    from rich.text import Text
+
+    from consumer.lineage import verify_student
+    from consumer.standing import withdrawn
+    from stimset.errors import Withdrawn
+
+    found = verify_student(onnx, candidates)
+    p = found.release.predicate
+    if (folder := _custodian_folder(found.trusted_as, home)) and found.statement_sha256 in withdrawn(folder):
+        raise Withdrawn(f"{onnx.name} was trained on {p.release_id}, which its custodian has withdrawn")
+    document = {
+        "verified": True, "file": str(onnx), "sha256": found.sha256, "release": p.release_id, "custodian": p.custodian,
+        "statement_sha256": found.statement_sha256, "trusted_as": found.trusted_as, "simulated": p.simulated,
+        "release_expired": found.expired, "claims": found.claims,
+    }  # fmt: skip
+    table = Table(title=Text(f"{onnx.name}: the chain holds"), show_header=False)
+    for name, value in (
+        ("from", f"{p.release_id} of {p.custodian} (trusted as {found.trusted_as})"),
+        ("patients", "SIMULATED" if p.simulated else "real"),
+        ("release", f"expired {p.expires}" if found.expired else f"valid until {p.expires}"),
+        ("window spec", "in the file as signed"),
+        ("trained as", f"{found.claims['student']} ({found.claims['family']}, seed {found.claims['seed']})"),
+        ("not proven", "that it was trained on this release: that is the word of whoever trained it"),
+    ):
+        table.add_row(name, Text(value, overflow="fold"))
+    console.show(format, document, table)
+
+
+def _custodian_folder(trusted_as: str, home: Path | None) -> Path | None:
+    """The custodian's folder in the home; None where a root was given by hand."""
+    try:
+        folder = Home.open(home).custodians / trusted_as
+    except ConfigError:
+        return None
+    return folder if folder.is_dir() else None
+
+
+def _refuse_withdrawn(release: VerifiedRelease, trusted_as: str, home: Path | None) -> None:
+    """Raise Withdrawn where the last contact with the custodian said so."""
+    from consumer.standing import refuse_withdrawn
+
+    opened = Home.open(home)
+    refuse_withdrawn(opened, opened.custodians / trusted_as, release)
 
 
 def _document(release: VerifiedRelease, trusted_as: str) -> dict[str, Any]:
@@ -122,7 +187,7 @@ def _document(release: VerifiedRelease, trusted_as: str) -> dict[str, Any]:
     }
 
 
-def _rendered(release: VerifiedRelease, trusted_as: str) -> list[RenderableType]:
+def _rendered(release: VerifiedRelease, trusted_as: str, trusted: TrustedRoot) -> list[RenderableType]:
     """Three tables. What the custodian wrote is shown as plain text, never as markup."""
     from rich.table import Table
     from rich.text import Text
@@ -132,7 +197,8 @@ def _rendered(release: VerifiedRelease, trusted_as: str) -> list[RenderableType]
     head = Table(title=Text(f"{release.id}: every promise holds"), show_header=False)
     for name, value in (
         ("from", f"{p.custodian} (trusted as {trusted_as})"),
-        ("signed by", "\n".join(release.signed_by)),
+        ("signed by", "one person" if trusted.persons == 1 else f"{trusted.persons} people, each of whom had to"),
+        ("with", "\n".join(f"{trusted.keys[keyid].algorithm}  {keyid}" for keyid in release.signed_by)),
         ("pinned root", release.root_fingerprint),
         ("valid until", f"{release.valid_until:%Y-%m-%d %H:%M} UTC"),
         ("patients", "SIMULATED" if p.simulated else "real; no recording of theirs is in the release"),

@@ -17,11 +17,14 @@ from typing import Any
 import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
+from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.neighbors import KNeighborsRegressor
 
+from consumer.students.adjusting import LEAST, Adjustment
 from stimset.errors import StimsetError
 from stimset.learning import sklearn_families as families
 from stimset.learning.features import FLOOR, Spectral
+from stimset.learning.rocket import TAPS, Bank, Rocket
 
 OPSET = 18
 ML_OPSET = 3
@@ -77,7 +80,11 @@ def of_features(student: families.FeatureEstimator) -> onnx.ModelProto:
     classes = len(student.classes_)
     g = Graph()
     windows = g("Cast", INPUT, to=TensorProto.DOUBLE)
-    described = _spectral(g, windows, Spectral.of(samples)) if student.features == "spectral" else windows
+    described = windows
+    if student.features == "spectral":
+        described = _spectral(g, windows, Spectral.of(samples))
+    elif isinstance(student, Rocket):
+        described = g("Cast", g("Concat", *(_bank(g, bank) for bank in student.banks_), axis=1), to=TensorProto.DOUBLE)
     described = g("Reshape", described, g.whole(-1, len(student.mean_)))
     described = g("Div", g("Sub", described, g.constant(student.mean_)), g.constant(student.scale_))
     if student.limit_ is not None:
@@ -123,6 +130,21 @@ def _spectral(g: Graph, windows: str, constants: Spectral) -> str:
     )
 
 
+def _bank(g: Graph, bank: Bank) -> str:
+    """One bank of `stimset.learning.rocket`: ``(batch, biases * kernels)``, in float32 as there."""
+    reach = bank.dilation * (TAPS // 2)
+    weights = g.constant(bank.weights, np.float32)
+    found = g("Conv", INPUT, weights, dilations=[bank.dilation], kernel_shape=[TAPS], pads=[reach, reach])
+    slope = bank.slope[:, None]
+    sloped = g("Mul", found, g.constant(slope, np.float32))
+    limits = g.constant(0.0, np.float32), g.constant(1.0, np.float32)
+    shares = []
+    for thresholds in bank.thresholds:
+        ramp = g("Sub", sloped, g.constant(slope * thresholds[:, None] - np.float32(0.5), np.float32))
+        shares.append(g("ReduceMean", g("Clip", ramp, *limits), g.whole(2), keepdims=0))
+    return g("Concat", *shares, axis=1)
+
+
 def _power(g: Graph, signal: str, length: int) -> str:
     """Squared magnitude of the one-sided transform over time; its last axis has ``length // 2 + 1`` entries."""
     complex_signal = g("Unsqueeze", signal, g.whole(3))
@@ -138,18 +160,33 @@ def _model(g: Graph, model: Any, features: str, student: families.FeatureEstimat
     """One scikit-learn model; gives ``(batch, its outputs)``."""
     if isinstance(model, KNeighborsRegressor):
         return _neighbours(g, model, features)
+    if isinstance(model, LinearDiscriminantAnalysis):
+        return _discriminant(g, model, features)
     from skl2onnx import to_onnx
     from skl2onnx.common.data_types import FloatTensorType
 
     options = {id(model): {"zipmap": False}} if student.answers == "chances" else None
     with _PlainAttributes():
-        converted = to_onnx(
-            model,
-            initial_types=[("features", FloatTensorType([None, len(student.mean_)]))],
-            target_opset={"": OPSET, "ai.onnx.ml": ML_OPSET},
-            options=options,
-        )
+        try:
+            converted = to_onnx(
+                model,
+                initial_types=[("features", FloatTensorType([None, len(student.mean_)]))],
+                target_opset={"": OPSET, "ai.onnx.ml": ML_OPSET},
+                options=options,
+            )
+        except (RuntimeError, ValueError, NameError, TypeError) as error:  # skl2onnx's own are RuntimeErrors
+            reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+            raise StimsetError(f"{type(model).__name__} can't be turned into ONNX by skl2onnx: {reason[:200]}") from None
     return g.absorb(converted, features, prefix)[-1]
+
+
+def _discriminant(g: Graph, model: LinearDiscriminantAnalysis, features: str) -> str:
+    """Linear discriminants, of which skl2onnx 1.20 doubles the logit when there are two classes."""
+    wide = g("Cast", features, to=TensorProto.DOUBLE)
+    scores = g("Add", g("MatMul", wide, g.constant(model.coef_.T)), g.constant(model.intercept_))
+    if len(model.classes_) == 2:
+        scores = g("Concat", g("Mul", scores, g.constant(0.0)), scores, axis=1)
+    return g("Softmax", scores, axis=1)
 
 
 def _neighbours(g: Graph, model: KNeighborsRegressor, features: str) -> str:
@@ -234,6 +271,28 @@ def of_network(network: Any, channels: int, samples: int) -> onnx.ModelProto:
         raise StimsetError("torch's ONNX exporter returned nothing; check that torch and onnxscript fit each other")
     model: onnx.ModelProto = program.model_proto
     return stripped(model)
+
+
+def adjusted(model: onnx.ModelProto, adjustment: Adjustment) -> onnx.ModelProto:
+    """The model with the adjustment of its probabilities behind it, in place."""
+    g = Graph()
+    for node in model.graph.node:
+        node.output[:] = ["plain_probabilities" if name == OUTPUT else name for name in node.output]
+        node.input[:] = ["plain_probabilities" if name == OUTPUT else name for name in node.input]
+    limits = g.constant(LEAST, np.float32), g.constant(1.0, np.float32)
+    logs = g("Log", g("Clip", "plain_probabilities", *limits))
+    warmed = g("Mul", logs, g.constant(1 / adjustment.temperature, np.float32))
+    g("Softmax", g("Add", warmed, g.constant(np.log(adjustment.weights), np.float32)), axis=1, output=OUTPUT)
+    renamed = {name: f"adjusting_{name}" for name in (*(n.output[0] for n in g.nodes), *(c.name for c in g.constants)) if name != OUTPUT}
+    for node in g.nodes:
+        node.name = f"adjusting_{node.name}"
+        node.input[:] = [renamed.get(name, name) for name in node.input]
+        node.output[:] = [renamed.get(name, name) for name in node.output]
+    for constant in g.constants:
+        constant.name = renamed[constant.name]
+    model.graph.node.extend(g.nodes)
+    model.graph.initializer.extend(g.constants)
+    return model
 
 
 def stripped(model: onnx.ModelProto) -> onnx.ModelProto:

@@ -7,17 +7,23 @@ from pathlib import Path
 
 from consumer.config import Home
 from consumer.enrolment import trusted
+from consumer.standing import refuse_withdrawn, verify_held
 from consumer.students.student import STUDENT_FILE, Student
 from stimset.errors import ConfigError, UnknownSigner
-from stimset.roots import TrustedRoot
-from stimset.verifying import VerifiedRelease, verify
+from stimset.verifying import VerifiedRelease
 
 
-def open_release(home: Home, named: str) -> VerifiedRelease:
+def open_release(home: Home, named: str, *, despite_withdrawal: str | None = None) -> VerifiedRelease:
     """Verify the release of this id in the home, or in this folder, against the roots of the trusted custodians.
+
+    Args:
+        home: ours.
+        named: the release.
+        despite_withdrawal: why a withdrawn release is used all the same; the reason is recorded in the home.
 
     Raises:
         ConfigError: there is no such release, or no custodian is trusted.
+        Withdrawn: the custodian has taken it back, by what was learned at the last contact.
         VerificationError: a promise does not hold.
     """
     folder = home.releases / named if named not in ("", ".", "..") and "/" not in named else Path(named)
@@ -30,10 +36,13 @@ def open_release(home: Home, named: str) -> VerifiedRelease:
         raise ConfigError("no custodian is trusted yet; run 'consumer trust'")
     for position, custodian in enumerate(known):
         try:
-            return verify(folder, TrustedRoot.load(custodian.root_file, custodian.fingerprint))
+            release = verify_held(folder, custodian.folder, custodian.fingerprint)
         except UnknownSigner:
             if position == len(known) - 1:
                 raise
+        else:
+            refuse_withdrawn(home, custodian.folder, release, despite=despite_withdrawal)
+            return release
     raise ConfigError("no custodian is trusted yet; run 'consumer trust'")
 
 

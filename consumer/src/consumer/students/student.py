@@ -88,32 +88,16 @@ class Student:
             FormatError: the windows are not float32 of the student's shape.
             StimsetError: onnxruntime can't run the model.
         """
-        if windows.dtype != np.float32 or windows.shape[1:] != self.spec.shape:
-            raise FormatError(
-                f"{self.name} expects float32 windows of shape (n, {self.spec.channels}, {self.spec.samples})"
-            )
-        if not len(windows):
-            return np.empty((0, self.spec.classes))
-        parts = [
-            self.session.run([OUTPUT], {INPUT: windows[i : i + _BATCH]})[0] for i in range(0, len(windows), _BATCH)
-        ]
-        answers: NDArray[np.float64] = np.concatenate(parts).astype(np.float64)
-        if answers.shape != (len(windows), self.spec.classes) or not np.isfinite(answers).all():
-            raise StimsetError(f"{self.name} answers with something else than probabilities; train it again")
-        return answers
+        return answers(self.session, self.name, self.spec, windows)
 
     @functools.cached_property
     def session(self) -> Any:
         """The onnxruntime session (one thread, CPU)."""
-        import onnxruntime
+        return open_session(self.model, self.name)
 
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = options.inter_op_num_threads = 1
-        options.log_severity_level = 3
-        try:
-            return onnxruntime.InferenceSession(self.model, options, providers=["CPUExecutionProvider"])
-        except Exception as error:  # onnxruntime's exceptions have no common base
-            raise StimsetError(f"{self.name}: onnxruntime can't load the model: {str(error).splitlines()[0]}") from None
+    def __getstate__(self) -> dict[str, Any]:
+        # Processes side by side open sessions of their own.
+        return {key: value for key, value in vars(self).items() if key != "session"} | {"parameters": dict(self.parameters)}
 
     def to_document(self) -> dict[str, Any]:
         """What ``student.json`` holds, without the digests."""
@@ -133,7 +117,9 @@ class Student:
         folder = students / self.name
         folder.mkdir(parents=True, exist_ok=True)
         (folder / STUDENT_FILE).unlink(missing_ok=True)
-        probe = save({"values": self.probe.values, "probabilities": self.probe.probabilities})
+        # safetensors writes the memory as it lies: anything but C order would be another array when it is read.
+        arrays = {"values": self.probe.values, "probabilities": self.probe.probabilities}
+        probe = save({name: np.ascontiguousarray(array) for name, array in arrays.items()})
         document = self.to_document() | {"files": {MODEL_FILE: _sha256(self.model), PROBE_FILE: _sha256(probe)}}
         write_whole(folder / MODEL_FILE, self.model)
         write_whole(folder / PROBE_FILE, probe)
@@ -153,10 +139,10 @@ class Student:
         if not (folder / STUDENT_FILE).is_file():
             raise ConfigError(f"{folder} holds no trained student (no {STUDENT_FILE}); run 'consumer train'")
         try:
-            document = json.loads(_bounded(folder / STUDENT_FILE, MAX_DOCUMENT_BYTES))
+            document = json.loads(bounded(folder / STUDENT_FILE, MAX_DOCUMENT_BYTES))
             model, probe = (
-                _bounded(folder / MODEL_FILE, MAX_MODEL_BYTES),
-                _bounded(folder / PROBE_FILE, MAX_MODEL_BYTES),
+                bounded(folder / MODEL_FILE, MAX_MODEL_BYTES),
+                bounded(folder / PROBE_FILE, MAX_MODEL_BYTES),
             )
             for name, data in ((MODEL_FILE, model), (PROBE_FILE, probe)):
                 if document["files"][name] != _sha256(data):
@@ -174,6 +160,44 @@ class Student:
             )  # fmt: skip
         except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
             raise FormatError(f"{folder}: not a student's folder ({type(error).__name__}: {error})") from None
+
+
+def open_session(model: bytes, name: str) -> Any:
+    """An onnxruntime session of a model (one thread, CPU).
+
+    Raises:
+        ConfigError: onnxruntime is not installed.
+        FormatError: onnxruntime can't load it.
+    """
+    try:
+        import onnxruntime
+    except ModuleNotFoundError:
+        raise ConfigError("this needs onnxruntime; run: pip install 'stimset-consumer[train]'") from None
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    try:
+        return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # onnxruntime's exceptions have no common base
+        raise FormatError(f"{name}: onnxruntime can't load the model: {str(error).splitlines()[0]}") from None
+
+
+def answers(session: Any, name: str, spec: WindowSpec, windows: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Probabilities ``(n, classes)`` that a session gives for windows ``(n, channels, samples)``.
+
+    Raises:
+        FormatError: the windows are not float32 of the spec's shape.
+        StimsetError: the model answers with something else than probabilities.
+    """
+    if windows.dtype != np.float32 or windows.shape[1:] != spec.shape:
+        raise FormatError(f"{name} expects float32 windows of shape (n, {spec.channels}, {spec.samples})")
+    if not len(windows):
+        return np.empty((0, spec.classes))
+    parts = [session.run([OUTPUT], {INPUT: windows[i : i + _BATCH]})[0] for i in range(0, len(windows), _BATCH)]
+    found: NDArray[np.float64] = np.concatenate(parts).astype(np.float64)
+    if found.shape != (len(windows), spec.classes) or not np.isfinite(found).all():
+        raise StimsetError(f"{name} answers with something else than probabilities; train it again")
+    return found
 
 
 def write_whole(path: Path, data: bytes) -> None:
@@ -196,7 +220,12 @@ def _sha256(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
-def _bounded(path: Path, most: int) -> bytes:
+def bounded(path: Path, most: int) -> bytes:
+    """A file's bytes.
+
+    Raises:
+        FormatError: it has more than `most`.
+    """
     size = path.stat().st_size
     if size > most:
         raise FormatError(f"{path} has {size} bytes; at most {most} are allowed")

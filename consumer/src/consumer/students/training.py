@@ -11,13 +11,16 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
+from consumer.students.adjusting import Adjustment, prevalence_weights, temperature
 from consumer.students.student import Lineage, Student
 from consumer.trust import statement_digest
-from stimset.errors import ConfigError, FormatError, StimsetError
+from stimset.errors import ConfigError, ContentMismatch, FormatError, StimsetError
 from stimset.learning import families
 from stimset.metrics import score
 from stimset.release import StimulusArrays
@@ -25,6 +28,7 @@ from stimset.verifying import VerifiedRelease
 from stimset.windows import WindowSpec
 
 HELD_OUT = 0.1
+JUDGING = 0.2
 LEAST_STIMULI = 20
 MAX_PROBE = 256
 PARITY = 1e-4
@@ -39,12 +43,14 @@ def train_student(
     seed: int,
     *,
     parameters: Mapping[str, Any] | None = None,
+    calibrate: bool = False,
+    prevalence: Mapping[str, float] | None = None,
     on_progress: OnProgress | None = None,
 ) -> Student:
     """Train one student.
 
-    A tenth of the stimuli, drawn by `seed`, is held out: it chooses when a network stops, and it is what agreement
-    with the teacher and the parity of the ONNX file are measured on.
+    A tenth of the stimuli, drawn by `seed`, is held out: it chooses when a network stops and the temperature, and it is what
+    agreement with the teacher and the parity of the ONNX file are measured on.
 
     Args:
         release: from `stimset.verifying.verify`; nothing else is accepted.
@@ -52,11 +58,14 @@ def train_student(
         seed: of the split and of everything random in the family; the same seed gives the same student on the same
             machine.
         parameters: of the family, where they are not to be the defaults.
+        calibrate: fit a temperature (see `consumer.students.adjusting`); the student's name ends in ``-calibrated``.
+        prevalence: label -> its share where the student will work; the name ends in ``-shifted``. Agreement with the teacher is
+            measured before this shift.
         on_progress: is told the share of the work that is done, from 0 to 1.
 
     Raises:
         TypeError: `release` was not verified.
-        ConfigError: no such family or parameter, or a library is not installed.
+        ConfigError: no such family, parameter or label, or a library is not installed.
         FormatError: too few stimuli.
         StimsetError: the ONNX file does not answer as the model does.
     """
@@ -66,46 +75,73 @@ def train_student(
     chosen, parameters = families.family(family), dict(parameters or {})
     require(chosen)
     stimuli, spec, began = release.stimuli(), release.spec, time.perf_counter()
-    estimator = families.build(family, *spec.shape, spec.classes, seed, **parameters)
+    prior = stimuli.probabilities.mean(axis=0, dtype=np.float64)
+    weights = prevalence_weights(prior, prevalence, spec.labels) if prevalence else (1.0,) * spec.classes
+    estimator = families.build(chosen.name, *spec.shape, spec.classes, seed, **parameters)
     learned, held = split(stimuli, seed)
-    estimator.fit(
-        learned.values,
-        learned.probabilities,
-        (held.values, held.probabilities),
-        lambda share: tell(_LEARNING_SHARE * share),
-    )
+    judging = held.values, held.probabilities
+    estimator.fit(learned.values, learned.probabilities, judging, lambda share: tell(_LEARNING_SHARE * share))
     seconds = time.perf_counter() - began
-    lineage = Lineage(
-        release.id, release.predicate.custodian, statement_digest(release.statement), release.root_fingerprint,
-        release.predicate.simulated,
-    )  # fmt: skip
-    model = to_onnx(estimator, chosen, seed, lineage, spec)
-    answers = estimator.predict_proba(held.values)
-    agreement = score(answers, held.probabilities.argmax(axis=1))
+    lineage = _lineage(release)
+    plain = estimator.predict_proba(held.values)
+    beliefs = held.probabilities.astype(np.float64)
+    adjusted = Adjustment(temperature(plain, beliefs) if calibrate else 1.0, weights)
+    model = to_onnx(estimator, chosen, seed, lineage, spec, adjusted)
     training = {
         "stimuli": len(learned), "heldOut": len(held), "seconds": round(seconds, 3),
-        "agreementKappa": agreement["kappa"], "agreementAccuracy": agreement["accuracy"],
-        "crossEntropy": float(-(held.probabilities * np.log(np.maximum(answers, 1e-12))).sum(axis=1).mean()),
+        **_agreement(adjusted.unshifted(plain), beliefs), "prior": [round(float(share), 6) for share in prior],
+        **({"temperature": adjusted.temperature} if calibrate else {}),
+        **({"prevalence": dict(prevalence)} if prevalence else {}),
     }  # fmt: skip
+    answers = adjusted(plain) if adjusted.changes else plain
     probe = StimulusArrays(held.values[:MAX_PROBE], answers[:MAX_PROBE].astype(np.float32))
-    student = Student(f"{release.id}-{family}-{seed}", family, seed, parameters, lineage, spec, training, model, probe)
-    difference = float(np.abs(student.predict_proba(held.values) - answers).max())
-    if not difference < PARITY:
-        raise StimsetError(
-            f"{student.name}: the ONNX file differs from the model by {difference:.2g}, more than {PARITY:g}; "
-            "it is not kept"
-        )
+    name = name_of(release.id, chosen.name, seed, calibrate, prevalence)
+    student = Student(name, chosen.name, seed, parameters, lineage, spec, training, model, probe)
+    _check_parity(student, held.values, answers)
     tell(1.0)
     return student
 
 
-def to_onnx(estimator: Any, family: families.Family, seed: int, lineage: Lineage, spec: WindowSpec) -> bytes:
+def _lineage(release: VerifiedRelease) -> Lineage:
+    said = release.predicate
+    return Lineage(release.id, said.custodian, statement_digest(release.statement), release.root_fingerprint, said.simulated)
+
+
+def _check_parity(student: Student, values: NDArray[np.float32], answers: NDArray[np.float64]) -> None:
+    """Return when the ONNX file answers as the model in memory did.
+
+    Raises:
+        StimsetError: it does not.
+    """
+    difference = float(np.abs(student.predict_proba(values) - answers).max())
+    if not difference < PARITY:
+        raise StimsetError(
+            f"{student.name}: the ONNX file differs from the model by {difference:.2g}, more than {PARITY:g}; it is not kept"
+        )
+
+
+def _agreement(answers: NDArray[np.float64], beliefs: NDArray[np.float64]) -> dict[str, float | None]:
+    """How a student's answers agree with the teacher's beliefs, both ``(n, classes)``."""
+    agreement = score(answers, beliefs.argmax(axis=1))
+    return {
+        "agreementKappa": agreement["kappa"], "agreementAccuracy": agreement["accuracy"],
+        "crossEntropy": float(-(beliefs * np.log(np.maximum(answers, 1e-12))).sum(axis=1).mean()),
+    }  # fmt: skip
+
+
+def to_onnx(
+    estimator: Any, family: families.Family, seed: int, lineage: Lineage, spec: WindowSpec, adjusted: Adjustment
+) -> bytes:
     """The ONNX file of a fitted estimator, whose properties say what it is and which windows it expects."""
     from consumer.students import graphs
 
+    model = graphs.of_network(estimator.network_, *spec.shape) if family.needs_torch else graphs.of_features(estimator)
+    if adjusted.changes:
+        model = graphs.adjusted(model, adjusted)
     return graphs.with_metadata(
-        graphs.of_network(estimator.network_, *spec.shape) if family.needs_torch else graphs.of_features(estimator),
+        model,
         {
+            **({"stimset.adjustment": json.dumps(adjusted.to_document())} if adjusted.changes else {}),
             "stimset.family": family.name,
             "stimset.seed": str(seed),
             "stimset.release": lineage.release,
@@ -119,8 +155,51 @@ def to_onnx(estimator: Any, family: families.Family, seed: int, lineage: Lineage
     )
 
 
-def split(stimuli: StimulusArrays, seed: int) -> tuple[StimulusArrays, StimulusArrays]:
-    """Stimuli to learn from, and a tenth that is held out.
+def trained_before(
+    students: Path,
+    release: VerifiedRelease,
+    family: str,
+    seed: int,
+    parameters: Mapping[str, Any] | None = None,
+    calibrate: bool = False,
+    prevalence: Mapping[str, float] | None = None,
+) -> Student | None:
+    """The student that `train_student` gave for the same release and options, where it was kept in `students` and is whole."""
+    folder = students / name_of(release.id, families.family(family).name, seed, calibrate, prevalence)
+    try:
+        found = Student.load(folder)
+    except (ConfigError, FormatError, ContentMismatch):
+        return None
+    same = (
+        found.lineage.statement_sha256 == statement_digest(release.statement)
+        and dict(found.parameters) == dict(parameters or {})
+        and found.training.get("prevalence") == (dict(prevalence) if prevalence else None)
+    )
+    return found if same else None
+
+
+def name_of(release: str, family: str, seed: int, calibrate: bool, prevalence: Mapping[str, float] | None) -> str:
+    """What a student is called."""
+    return f"{release}-{family}-{seed}" + "-calibrated" * calibrate + "-shifted" * bool(prevalence)
+
+
+def judge(release: VerifiedRelease, family: str, seed: int, parameters: Mapping[str, Any]) -> float:
+    """How well a family learns with these parameters: cross-entropy in nats to the teacher's beliefs, on a fifth of the stimuli that
+    `train_student` learns from with the same seed. What it holds out is not looked at.
+
+    Raises:
+        TypeError, ConfigError, FormatError: as `train_student`.
+    """
+    if not isinstance(release, VerifiedRelease):
+        raise TypeError("a student is trained on a VerifiedRelease alone (stimset.verifying.verify)")
+    learned, judging = split(split(release.stimuli(), seed)[0], seed, JUDGING)
+    model = families.build(family, *release.spec.shape, release.spec.classes, seed, **parameters)
+    model.fit(learned.values, learned.probabilities, (judging.values, judging.probabilities))
+    return -model.score(judging.values, judging.probabilities)
+
+
+def split(stimuli: StimulusArrays, seed: int, held_out: float = HELD_OUT) -> tuple[StimulusArrays, StimulusArrays]:
+    """Stimuli to learn from, and a share that is held out.
 
     Raises:
         FormatError: fewer than `LEAST_STIMULI`.
@@ -129,12 +208,7 @@ def split(stimuli: StimulusArrays, seed: int) -> tuple[StimulusArrays, StimulusA
         raise FormatError(
             f"the release has {len(stimuli)} stimuli; at least {LEAST_STIMULI} are needed to train a student"
         )
-    order = np.random.default_rng(seed).permutation(len(stimuli))
-    held, learned = np.split(order, [round(HELD_OUT * len(stimuli))])
-    return (
-        StimulusArrays(stimuli.values[learned], stimuli.probabilities[learned]),
-        StimulusArrays(stimuli.values[held], stimuli.probabilities[held]),
-    )
+    return stimuli.split(held_out, seed)
 
 
 def require(family: families.Family) -> None:

@@ -55,6 +55,7 @@ def examine(home: Home, address: str | None = None) -> list[Finding]:
         ("home folder", lambda: _folders(home)),
         ("secrets", lambda: _secrets(home)),
         ("root", lambda: _root(home)),
+        ("channel", lambda: _channel(home)),
         (
             "TLS authority",
             lambda: _certificate("TLS authority", home.tls / "ca.pem", "make a new home; partners enrol again"),
@@ -96,9 +97,10 @@ def _folders(home: Home) -> Finding:
 
 def _secrets(home: Home) -> Finding:
     from custodian.config import GATE_KEY_FILE, PSEUDONYM_KEY_FILE
-    from custodian.publish.keys import BUILDER_FILE, ONLINE_FILE
+    from custodian.publish.keys import BUILDER, BUILDER_FILE, ONLINE_FILE, TOKEN_SUFFIX
 
-    names = [home.keys / n for n in (BUILDER_FILE, ONLINE_FILE, PSEUDONYM_KEY_FILE, GATE_KEY_FILE)]
+    builder = token if (token := f"{BUILDER}{TOKEN_SUFFIX}") and (home.keys / token).exists() else BUILDER_FILE
+    names = [home.keys / n for n in (builder, ONLINE_FILE, PSEUDONYM_KEY_FILE, GATE_KEY_FILE)]
     secret = [*names, home.tls / "ca.key", home.tls / "server.key", home.database]
     for path in secret:
         if not path.is_file():
@@ -118,6 +120,27 @@ def _root(home: Home) -> Finding:
     return _until(
         "root", root.expires, f"fingerprint {root.fingerprint[:16]}...", "make a new root; partners pin it again"
     )
+
+
+def _channel(home: Home) -> Finding:
+    from datetime import UTC
+
+    from tuf.api.metadata import Targets
+
+    from custodian.publish import channel
+    from custodian.publish.keys import load_online
+    from stimset.roots import read_metadata
+
+    if not (version := channel.current_version(home)):
+        return Finding("channel", State.OK, "nothing is released yet", "")
+    load_online(home)
+    targets = read_metadata(channel.read(home, f"{version}.targets.json") or b"", Targets).signed
+    expires = targets.expires.replace(tzinfo=UTC)
+    days = (expires - datetime.now(UTC)).days
+    found = f"{len(targets.targets)} release(s) stand, signed until {expires:%Y-%m-%d}"
+    if days < 0:
+        return Finding("channel", State.FAILED, found, "custodian release renew")
+    return Finding("channel", State.WARNING if days < 10 else State.OK, found, "" if days >= 10 else "custodian release renew")
 
 
 def _certificate(name: str, path: Path, remedy: str) -> Finding:

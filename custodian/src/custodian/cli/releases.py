@@ -1,4 +1,4 @@
-"""``custodian release``: build, list, show."""
+"""``custodian release``: build, list, show; what a second person does is in `custodian.cli.approvals`."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from custodian.cli import approvals
 from custodian.config import Home
 from stimset import console
 
@@ -23,6 +24,7 @@ app = typer.Typer(no_args_is_help=True, help="Sign admitted stimulus sets as rel
 
 def register(parent: typer.Typer) -> None:
     """Add this module's commands."""
+    approvals.add_release_commands(app)
     parent.add_typer(app, name="release")
 
 
@@ -38,24 +40,31 @@ def build(
 
     Builds on 'custodian audit', which must have admitted the set as it lies there now. Leaves
     HOME/releases/NAME-NNNN: shards, cards, statement and envelope, verified as a partner would and never changed
-    again. The signing key's passphrase comes from CUSTODIAN_PASSPHRASE, or from the file that
-    CUSTODIAN_PASSPHRASE_FILE names.
+    again. Where two people hold the root, it leaves HOME/proposals/NAME-NNNN instead, which nobody sees before
+    'release approve' and 'release publish'. The signing keys' passphrase comes from CUSTODIAN_PASSPHRASE, or from the
+    file that CUSTODIAN_PASSPHRASE_FILE names.
 
     Example: custodian release build --set spectral --name apnea
     """
     from rich.text import Text
 
-    from custodian.publish.keys import load_builder, passphrase
+    from custodian.publish.keys import load_signers, own_root, passphrase
 
     opened = Home.open(home)
-    signer = load_builder(opened, passphrase())  # before the slow imports: a wrong passphrase is told at once
+    signers = load_signers(opened, passphrase())  # before the slow imports: a wrong passphrase is told at once
+    root = own_root(opened)
 
     from custodian.gate.verdict import readmit
-    from custodian.publish.publishing import publish
+    from custodian.publish.publishing import propose, publish
 
     admitted = readmit(opened, set_name)
+    if not set(root.keys) <= {signer.keyid for signer in signers}:
+        with console.progress(f"proposing {name}", admitted.candidates.count) as step:
+            proposal = propose(admitted, opened, signers, name=name, on_progress=step)
+        approvals.show_proposal(format, proposal)
+        return
     with console.progress(f"signing {name}", admitted.candidates.count) as step:
-        release = publish(admitted, opened, [signer], name=name, on_progress=step)
+        release = publish(admitted, opened, signers, name=name, on_progress=step)
     predicate = release.statement.predicate
     document = {
         "release": release.id,
@@ -64,6 +73,7 @@ def build(
         "expires": predicate.expires,
         "simulated": predicate.simulated,
         "signed_by": list(release.signed_by),
+        "persons": root.persons,
         "root_fingerprint": release.root_fingerprint,
     }
     console.show(
@@ -72,6 +82,7 @@ def build(
         f"[bold]{release.id}[/bold]: {predicate.stimuli} stimuli until {predicate.expires}{_simulated(predicate)}",
         Text(f"  {release.folder}"),
         f"  partners verify it against the root {release.root_fingerprint}",
+        *([] if root.persons > 1 else ["  [yellow]signed by one person; 'custodian init --officer' asks for a second[/yellow]"]),
     )
 
 
@@ -107,14 +118,13 @@ def show(
 
     Example: custodian release show apnea-0001
     """
-    from custodian.publish.keys import own_root
+    from custodian.publish.rotating import verify_own
     from stimset.provenance import gate_document
-    from stimset.verifying import verify
 
     opened = Home.open(home)
     store = _store(home)
     summary = store.summary(release_id)
-    verified = verify(store.folder / release_id, own_root(opened))
+    verified = verify_own(opened, store.folder / release_id)
     p = verified.predicate
     document = {
         **_line(summary),

@@ -31,7 +31,8 @@ def serve(
     """Serve the releases to enrolled partners over gRPC with mutual TLS, until SIGTERM or Ctrl-C.
 
     Builds on a home made by 'init'; releases and partners that are added while it runs are seen at once. Prints where
-    it listens on stdout and one JSON object per call on stderr. It needs neither the signing keys nor their passphrase.
+    it listens on stdout and one JSON object per call on stderr. It keeps the channel's
+    timestamp fresh with the home's online key, and needs neither the signing keys nor their passphrase.
 
     Example: custodian serve --address 0.0.0.0:7443
     """

@@ -1,8 +1,8 @@
 """What a release says of itself beside the signed statement: ``card.json`` (Croissant 1.0) and ``CARD.md`` (for
 people).
 
-Both are made from the predicate alone, so they can hold nothing about the cohort that the signed statement does not
-hold.
+Both are made from the predicate (and the number of people who sign) alone, so they can hold nothing about the cohort that the
+signed statement does not hold.
 
 Usage::
 
@@ -157,8 +157,8 @@ def _stimuli(p: Predicate) -> dict[str, Any]:
     }
 
 
-def readable_card(predicate: Predicate) -> str:
-    """The card for people, in Markdown."""
+def readable_card(predicate: Predicate, persons: int = 1) -> str:
+    """The card for people, in Markdown; `persons` is how many the root asks to sign."""
     p = predicate
     lines = [
         f"# {p.release_id}",
@@ -176,6 +176,7 @@ def readable_card(predicate: Predicate) -> str:
                 ("Valid until", p.expires),
                 ("Stimuli", f"{p.stimuli} in {len(p.shards)} file(s)"),
                 ("Window spec", f"`{p.window_spec.digest()}`"),
+                ("Signed by", "one person" if persons == 1 else f"{persons} people, each of whom had to agree"),
             ],
         ),
         "",
@@ -279,8 +280,8 @@ By hand, with `openssl` and `jq` (`deploy/verify-release.sh` of the source does 
     jq -rj .payload provenance.dsse.json | openssl base64 -d -A > p   # what was signed
     cmp p statement.json                                              # is what lies here
     { printf 'DSSEv1 28 application/vnd.in-toto+json %d ' "$(wc -c < p)"; cat p; } > pae
-    # every key of root.json's role "targets" (raw, in hex) must have signed pae:
-    KEYID=$(jq -r '.signed.roles.targets.keyids[0]' root.json)
+    # every key of root.json's role "targets" must have signed pae; for each Ed25519 key (raw, in hex):
+    KEYID=$(jq -r '.signed as $s | $s.roles.targets.keyids[] | select($s.keys[.].scheme == "ed25519")' root.json | head -n 1)
     { printf '302a300506032b6570032100'
       jq -rj --arg k "$KEYID" '.signed.keys[$k].keyval.public' root.json; } | xxd -r -p > key
     jq -rj --arg k "$KEYID" '.signatures[] | select(.keyid == $k).sig' provenance.dsse.json | openssl base64 -d -A > sig

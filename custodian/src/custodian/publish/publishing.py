@@ -6,27 +6,36 @@ but the arrays and its description crosses over, no name of a file and no path.
 
 Usage::
 
-    release = publish(admitted, home, [load_builder(home, passphrase())], name="apnea")
+    release = publish(admitted, home, load_signers(home, passphrase()), name="apnea")
     release.folder      # HOME/releases/apnea-0001
+
+Where the root asks for a second person, the first one can only propose; `custodian.publish.officer` is the other side::
+
+    proposal = propose(admitted, home, load_signers(home, passphrase()), name="apnea")
+    release = publish_proposal(home, proposal_as_it_came_back)
 """
 
 from __future__ import annotations
 
+import contextlib
 import importlib.metadata
 import platform
 import re
 import secrets
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, NoReturn
+
+from tuf.api.metadata import Targets
 
 from custodian.config import Home, Settings
 from custodian.excitation.candidates import CandidateSet
 from custodian.gate.admitted import AdmittedSet
 from custodian.publish.card import croissant_card, readable_card
-from custodian.publish.keys import own_root
+from custodian.publish.channel import check_targets, draft_targets, install_targets, refresh
+from custodian.publish.keys import load_online, own_root
 from custodian.publish.writing import (
     Progress,
     entries,
@@ -37,12 +46,14 @@ from custodian.publish.writing import (
     write_file,
     write_shards,
 )
-from stimset.errors import ConfigError, ReleaseRefused
+from stimset.errors import ConfigError, ContentMismatch, ReleaseRefused
 from stimset.provenance import MAX_SERIES_NAME, SERIES_NAME, format_time, statement_bytes
 from stimset.release import ENVELOPE_FILE, STATEMENT_FILE, Predicate, Statement
+from stimset.roots import TrustedRoot, read_metadata, read_root, sign_metadata
 from stimset.signing import Signer, sign_statement
-from stimset.verifying import verify
+from stimset.verifying import check_proposal, verify
 
+RELEASE_FOLDER, TARGETS_FILE = "release", "targets.json"
 _SEAL = object()
 _PATH = re.compile(r"(?:^|[\s\"'=(\[:])(?:~?/[\w.-]+/[\w./-]*|[A-Za-z]:\\[\w.-]+|\\\\[\w.-]+\\|file:)")
 
@@ -118,6 +129,130 @@ def publish(
         ConfigError: the series' name is malformed, keys or root are missing, the disk refuses.
         VerificationError, FormatError: what was written would not be accepted by a consumer; nothing is left behind.
     """
+    root, moment = _ready(admitted, home, name, now)
+    try:
+        with series_lock(home.releases):
+            sequence = next_sequence(home.releases, name)
+            folder = home.releases / f"{name}-{sequence:04d}"
+            with _partial(home.releases, folder.name) as partial:
+                _assemble(partial, admitted, home, signers, (name, sequence), moment, on_progress or _silent)
+                verified = verify(partial, root, now=moment)
+                draft = draft_targets(home, moment, add=[(partial / STATEMENT_FILE).read_bytes()])
+                targets = sign_metadata(draft, signers)
+                check_targets(read_root(home.root_file), targets)
+                record_sequence(home.releases, name, sequence)
+                partial.rename(folder)
+                sync_folder(home.releases)
+            update_channel(home, targets, moment)
+    except OSError as error:
+        raise ConfigError(f"{home.releases}: the release can't be written ({error.strerror})") from None
+    return SignedRelease(folder, verified.statement, verified.signed_by, verified.root_fingerprint, _seal=_SEAL)
+
+
+def propose(
+    admitted: AdmittedSet,
+    home: Home,
+    signers: Sequence[Signer],
+    *,
+    name: str,
+    now: datetime | None = None,
+    on_progress: Progress | None = None,
+) -> Path:
+    """Sign an admitted set as the first of several people; nobody but the next one sees it.
+
+    Args and errors are those of `publish`, but the signers need not reach the threshold.
+
+    Returns:
+        ``HOME/proposals/RELEASE_ID``, to be carried to the next person: the release, and the channel's next targets.
+    """
+    root, moment = _ready(admitted, home, name, now)
+    try:
+        with series_lock(home.releases):
+            sequence = next_sequence(home.releases, name)
+            folder = home.proposals / f"{name}-{sequence:04d}"
+            home.proposals.mkdir(mode=0o700, exist_ok=True)
+            with _partial(home.proposals, folder.name) as partial:
+                release = partial / RELEASE_FOLDER
+                release.mkdir()
+                _assemble(release, admitted, home, signers, (name, sequence), moment, on_progress or _silent)
+                check_proposal(release, root, now=moment)
+                draft = draft_targets(home, moment, add=[(release / STATEMENT_FILE).read_bytes()])
+                write_file(partial / TARGETS_FILE, sign_metadata(draft, signers))
+                record_sequence(home.releases, name, sequence)
+                partial.rename(folder)
+                sync_folder(home.proposals)
+    except OSError as error:
+        raise ConfigError(f"{home.proposals}: the proposal can't be written ({error.strerror})") from None
+    return folder
+
+
+def publish_proposal(home: Home, carried: Path, *, now: datetime | None = None) -> SignedRelease:
+    """Publish what was proposed here, once everybody has signed.
+
+    Args:
+        home: where it was proposed.
+        carried: the proposal's folder as the last person gave it back; only signatures are taken from it.
+        now: the moment; the clock's where None.
+
+    Raises:
+        SignatureInvalid: a signature is missing.
+        ContentMismatch: something was changed on the way, or this is not what was proposed here.
+        ConfigError: nothing of this name was proposed here.
+    """
+    root, moment = own_root(home), now or datetime.now(UTC)
+    given = verify(carried / RELEASE_FOLDER, root, now=moment)
+    own = home.proposals / given.id
+    if not own.is_dir():
+        raise ConfigError(f"{given.id} was not proposed here; 'custodian release build' proposes")
+    statement = (own / RELEASE_FOLDER / STATEMENT_FILE).read_bytes()
+    if (carried / RELEASE_FOLDER / STATEMENT_FILE).read_bytes() != statement:
+        raise ContentMismatch(f"this is not the {given.id} that was proposed here; compare the words, and propose again")
+    targets = approved_targets(home, own, carried)
+    try:
+        with series_lock(home.releases):
+            folder = home.releases / given.id
+            if folder.exists():
+                raise ConfigError(f"{given.id} is published already")
+            with _partial(home.releases, given.id) as partial:
+                for path in sorted((own / RELEASE_FOLDER).iterdir()):
+                    source = carried / RELEASE_FOLDER / ENVELOPE_FILE if path.name == ENVELOPE_FILE else path
+                    write_file(partial / path.name, source.read_bytes())
+                verified = verify(partial, root, now=moment)
+                update_channel(home, targets, moment)
+                partial.rename(folder)
+                sync_folder(home.releases)
+            shutil.rmtree(own)
+    except OSError as error:
+        raise ConfigError(f"{home.releases}: the release can't be written ({error.strerror})") from None
+    return SignedRelease(folder, verified.statement, verified.signed_by, verified.root_fingerprint, _seal=_SEAL)
+
+
+def approved_targets(home: Home, own: Path, carried: Path) -> bytes:
+    """The channel's next targets as they came back, if they are those that were proposed here and all have signed.
+
+    Raises:
+        SignatureInvalid: a signature is missing.
+        ContentMismatch: they were changed on the way.
+        ConfigError: a file is missing.
+    """
+    try:
+        data, proposed = ((folder / TARGETS_FILE).read_bytes() for folder in (carried, own))
+    except OSError as error:
+        raise ConfigError(f"{error.filename} can't be read ({error.strerror})") from None
+    if check_targets(read_root(home.root_file), data) != read_metadata(proposed, Targets).signed:
+        raise ContentMismatch("the channel's targets are not those that were proposed here; propose again")
+    return data
+
+
+def update_channel(home: Home, targets: bytes, now: datetime) -> None:
+    """Install signed targets and let the daemon's key vouch for them at once; the daemon may do the rest later."""
+    install_targets(home, targets)
+    with contextlib.suppress(ConfigError):  # a home of an early version has no key that signs unattended
+        refresh(home, load_online(home), now)
+
+
+def _ready(admitted: AdmittedSet, home: Home, name: str, now: datetime | None) -> tuple[TrustedRoot, datetime]:
+    """Everything that can be refused before anything is written; raises what `publish` raises."""
     if not isinstance(admitted, AdmittedSet):
         raise ReleaseRefused("only a set that the gate admitted can be released; run 'custodian audit'")
     if not SERIES_NAME.fullmatch(name) or len(name) > MAX_SERIES_NAME:
@@ -127,27 +262,34 @@ def publish(
     root, moment = own_root(home), now or datetime.now(UTC)
     if moment >= root.expires:
         raise ConfigError(f"the root expired on {root.expires:%Y-%m-%d}; nothing signed now could be verified")
+    return root, moment
+
+
+@contextlib.contextmanager
+def _partial(parent: Path, name: str) -> Iterator[Path]:
+    """A hidden folder that is renamed at the end, or gone."""
+    partial = parent / f".partial-{name}-{secrets.token_hex(4)}"
+    partial.mkdir(mode=0o755)
     try:
-        with series_lock(home.releases):
-            sequence = next_sequence(home.releases, name)
-            release_id = f"{name}-{sequence:04d}"
-            folder = home.releases / release_id
-            partial = home.releases / f".partial-{release_id}-{secrets.token_hex(4)}"
-            partial.mkdir(mode=0o755)
-            try:
-                shards = write_shards(admitted.candidates, partial, on_progress or _silent)
-                predicate = _predicate(admitted, shards, name, sequence, home.settings(), moment)
-                _complete(partial, predicate, admitted, signers)
-                verified = verify(partial, root, now=moment)
-                record_sequence(home.releases, name, sequence)
-                partial.rename(folder)
-                sync_folder(home.releases)
-            except BaseException:
-                shutil.rmtree(partial, ignore_errors=True)
-                raise
-    except OSError as error:
-        raise ConfigError(f"{home.releases}: the release can't be written ({error.strerror})") from None
-    return SignedRelease(folder, verified.statement, verified.signed_by, verified.root_fingerprint, _seal=_SEAL)
+        yield partial
+    except BaseException:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
+
+
+def _assemble(
+    folder: Path,
+    admitted: AdmittedSet,
+    home: Home,
+    signers: Sequence[Signer],
+    number: tuple[str, int],
+    moment: datetime,
+    on_progress: Progress,
+) -> None:
+    """Shards, cards, statement and envelope of the release of this series and sequence."""
+    shards = write_shards(admitted.candidates, folder, on_progress)
+    predicate = _predicate(admitted, shards, *number, home.settings(), moment)
+    _complete(folder, predicate, admitted, signers, home)
 
 
 def _predicate(
@@ -173,9 +315,11 @@ def _predicate(
     )
 
 
-def _complete(folder: Path, predicate: Predicate, admitted: AdmittedSet, signers: Sequence[Signer]) -> None:
+def _complete(
+    folder: Path, predicate: Predicate, admitted: AdmittedSet, signers: Sequence[Signer], home: Home
+) -> None:
     """Add cards, statement and envelope to the shards; all is on the disk afterwards."""
-    write_file(folder / "CARD.md", readable_card(predicate).encode())
+    write_file(folder / "CARD.md", readable_card(predicate, own_root(home).persons).encode())
     write_file(folder / "card.json", croissant_card(predicate, entries(folder)))
     statement = statement_bytes(Statement(entries(folder), predicate))
     _refuse_changed(admitted)  # what was read in the meantime is what was judged

@@ -5,26 +5,39 @@ from __future__ import annotations
 import json
 import secrets
 import shutil
+from collections.abc import Sequence
 
 from custodian.config import GATE_KEY_FILE, PSEUDONYM_KEY_FILE, SECRET_BYTES, Home, Settings, write_secret
-from custodian.publish.keys import create_keys
+from custodian.publish.keys import BUILDER, TOKEN_SUFFIX, create_keys, propose_root
 from custodian.service import pki
 from custodian.state.database import Partners
 from stimset.errors import ConfigError
+from stimset.signing import PublicKey
 
 MAX_NAME = 80
 
 
-def create_home(home: Home, settings: Settings, passphrase: str) -> str:
+def create_home(
+    home: Home,
+    settings: Settings,
+    passphrase: str,
+    *,
+    officer: Sequence[PublicKey] = (),
+    recovery: Sequence[PublicKey] = (),
+    token: bytes | None = None,
+) -> str | None:
     """Make the home: settings, secrets, signing keys and root, certificate authority, empty database.
 
     Args:
         home: a folder that does not exist or is empty.
         settings: what ``custodian.toml`` will say.
         passphrase: encrypts the signing keys.
+        officer, recovery: further people's keys; with them the root is only proposed.
+        token: names the PKCS#11 token that the builder's Ed25519 key is made in (`stimset.tokens`).
 
     Returns:
-        The root's fingerprint: SHA-256 (hex) of ``root.json``, to be told to partners out of band.
+        The root's fingerprint: SHA-256 (hex) of ``root.json``, to be told to partners out of band; None where it is
+        only proposed.
 
     Raises:
         ConfigError: the folder is in use, a setting is malformed, or the passphrase is too weak. Nothing is left.
@@ -42,6 +55,11 @@ def create_home(home: Home, settings: Settings, passphrase: str) -> str:
         pki.issue_server(home.tls, settings.hostnames)
         Partners.open(home.database).close()
         home.releases.mkdir(mode=0o700)
+        if token is not None:
+            write_secret(home.keys / f"{BUILDER}{TOKEN_SUFFIX}", token)
+        if officer:
+            propose_root(home, passphrase, officer, recovery)
+            return None
         return create_keys(home, passphrase)
     except BaseException:
         shutil.rmtree(home.root, ignore_errors=True)

@@ -17,6 +17,7 @@ import signal
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import TextIO
 
 import grpc
@@ -24,7 +25,8 @@ import structlog
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
 from custodian.config import Home
-from custodian.service import pki
+from custodian.publish import channel
+from custodian.service import metadata, pki
 from custodian.service.interceptors import Border
 from custodian.service.servicers import ReleaseServicer, Store
 from custodian.state.database import Partners
@@ -125,13 +127,16 @@ async def serve(
         loop.add_signal_handler(number, stop.set)
     partners = Partners.open(home.database)
     try:
-        server, checker = _build(store, partners, limits)
+        await asyncio.to_thread(metadata.freshen, home)
+        server, checker = _build(home, store, partners, limits)
         await checker.set(SERVICE, health_pb2.HealthCheckResponse.SERVING)
         bound = _listen(server, home, address)
         await server.start()
         log.info("listening", address=bound)
         on_ready(bound)
+        fresh = asyncio.create_task(metadata.keep_fresh(home))
         await stop.wait()
+        fresh.cancel()
         log.info("draining", seconds=limits.drain_seconds)
         await checker.enter_graceful_shutdown()
         await server.stop(limits.drain_seconds)
@@ -140,7 +145,9 @@ async def serve(
         partners.close()
 
 
-def _build(store: Store, partners: Partners, limits: Limits) -> tuple[grpc.aio.Server, health.aio.HealthServicer]:
+def _build(
+    home: Home, store: Store, partners: Partners, limits: Limits
+) -> tuple[grpc.aio.Server, health.aio.HealthServicer]:
     border = Border(partners, calls_per_partner=limits.calls_per_partner, call_seconds=limits.call_seconds)
     server = grpc.aio.server(
         interceptors=(border,),
@@ -166,7 +173,7 @@ def _build(store: Store, partners: Partners, limits: Limits) -> tuple[grpc.aio.S
         ],
     )
     release_service_pb2_grpc.add_ReleaseServiceServicer_to_server(  # type: ignore[no-untyped-call]
-        ReleaseServicer(store), server
+        ReleaseServicer(store, partial(channel.read, home)), server
     )
     checker = health.aio.HealthServicer()
 

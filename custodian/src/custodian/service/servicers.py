@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import os
 import re
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 from typing import Protocol
 
 import grpc
 
+from custodian.publish.channel import METADATA_NAME
 from custodian.service.interceptors import caller
 from custodian.service.status import BadRequest, NotFound, OutOfRange
 from stimset.errors import ConfigError, ContentMismatch, FormatError
@@ -77,10 +78,14 @@ class Store(Protocol):
 
 
 class ReleaseServicer(pb_grpc.ReleaseServiceServicer):
-    """`stimset.v1.ReleaseService` over a `Store`. Each method answers about the caller's granted releases only."""
+    """`stimset.v1.ReleaseService` over a `Store` and the channel's files.
 
-    def __init__(self, store: Store) -> None:
+    Catalogue and files are those of the caller's granted releases only.
+    """
+
+    def __init__(self, store: Store, metadata: Callable[[str], bytes | None]) -> None:
         self._store = store
+        self._metadata = metadata
 
     async def ListReleases(  # noqa: N802
         self, request: pb.ListReleasesRequest, context: grpc.aio.ServicerContext
@@ -139,6 +144,17 @@ class ReleaseServicer(pb_grpc.ReleaseServiceServicer):
                 yield pb.ReadFileResponse(data=data)
         finally:
             os.close(descriptor)
+
+    async def GetMetadata(  # noqa: N802
+        self, request: pb.GetMetadataRequest, context: grpc.aio.ServicerContext
+    ) -> pb.GetMetadataResponse:
+        """One file of the TUF repository."""
+        if not METADATA_NAME.fullmatch(request.name):
+            raise BadRequest("name must be timestamp.json, or N.root.json, N.targets.json or N.snapshot.json")
+        data = await asyncio.to_thread(self._metadata, request.name)
+        if data is None:
+            raise NotFound(f"the channel has no {request.name}")
+        return pb.GetMetadataResponse(data=data)
 
     async def _granted(self) -> dict[str, Summary]:
         partner = caller()

@@ -5,6 +5,8 @@
     for family in families():
         print(family.name, "-", family.title)
     build("cnn", 1, 150, 2, seed=1).fit(values, probabilities).predict_proba(windows)
+    register_network("mine", MyModule)                              # MyModule(channels, samples, classes)
+    register_estimator("discriminant", LinearDiscriminantAnalysis())
 
 Naming a family imports nothing; `build` imports scikit-learn, and torch only for the families that need it.
 """
@@ -34,12 +36,14 @@ class Family:
         title: for people.
         needs_torch: false where scikit-learn is enough.
         make: keyword parameters (``classes`` and ``seed`` among them) to an estimator that was not fitted yet.
+        aliases: other names that it is found by.
     """
 
     name: str
     title: str
     needs_torch: bool
     make: Callable[..., SoftLabelEstimator]
+    aliases: tuple[str, ...] = ()
 
 
 def register(family: Family) -> None:
@@ -48,9 +52,41 @@ def register(family: Family) -> None:
     Raises:
         ConfigError: the name is taken.
     """
-    if family.name in _REGISTRY:
-        raise ConfigError(f"there is already a family '{family.name}'; register this one under another name")
+    taken = {name for known in _REGISTRY.values() for name in (known.name, *known.aliases)}
+    for name in (family.name, *family.aliases):
+        if name in taken:
+            raise ConfigError(f"there is already a family '{name}'; register this one under another name")
     _REGISTRY[family.name] = family
+
+
+def register_network(name: str, network: Callable[[int, int, int], Any], title: str = "", **plan: Any) -> None:
+    """Make a family of your own network.
+
+    Args:
+        name: of the family.
+        network: makes a ``torch.nn.Module`` of ``(channels, samples, classes)`` that maps windows to logits.
+        title: for people.
+        plan: defaults of `stimset.learning.torch_family.Network`, such as ``epochs=30``.
+
+    Raises:
+        ConfigError: the name is taken.
+    """
+    register(Family(name, title or name, True, partial(_make, "torch_family", "Network", **{"network": network, **plan})))
+
+
+def register_estimator(name: str, estimator: Any, title: str = "", **params: Any) -> None:
+    """Make a family of your own scikit-learn classifier, regressor or pipeline.
+
+    Args:
+        name: of the family.
+        estimator: see `stimset.learning.own_family.Own`, which teaches it soft labels.
+        title: for people.
+        params: defaults of `Own`, such as ``features="samples"``.
+
+    Raises:
+        ConfigError: the name is taken.
+    """
+    register(Family(name, title or name, False, partial(_make, "own_family", "Own", **{"estimator": estimator, **params})))
 
 
 def families() -> tuple[Family, ...]:
@@ -59,14 +95,15 @@ def families() -> tuple[Family, ...]:
 
 
 def family(name: str) -> Family:
-    """The family of this name.
+    """The family of this name or alias.
 
     Raises:
         ConfigError: there is none.
     """
-    if name not in _REGISTRY:
+    found = next((f for f in _REGISTRY.values() if name in (f.name, *f.aliases)), None)
+    if found is None:
         raise ConfigError(f"there is no family '{name}'; known are {', '.join(_REGISTRY)}")
-    return _REGISTRY[name]
+    return found
 
 
 def build(name: str, channels: int, samples: int, classes: int, seed: int = 0, **params: Any) -> SoftLabelEstimator:
@@ -129,9 +166,10 @@ _OTHERS = {
     "naive_bayes": ("naive Bayes", "NaiveBayes"),
     "decision_tree": ("decision tree", "DecisionTree"),
 }
+_ALIASES = {"deep_cnn": ("resnet",)}
 for _name, _title in _NETWORKS.items():
-    register(
-        Family(_name, _title, True, partial(_make, "torch_family", "Network", network=_name, **_PLANS.get(_name, {})))
-    )
+    _plan = partial(_make, "torch_family", "Network", network=_name, **_PLANS.get(_name, {}))
+    register(Family(_name, _title, True, _plan, _ALIASES.get(_name, ())))
 for _name, (_title, _kind) in _OTHERS.items():
     register(Family(_name, _title, False, partial(_make, "sklearn_families", _kind)))
+register(Family("rocket", "random convolutions with a linear head", False, partial(_make, "rocket", "Rocket")))

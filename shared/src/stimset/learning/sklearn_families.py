@@ -54,28 +54,38 @@ class FeatureEstimator(SoftLabelEstimator):
     scale_: Floats
     limit_: float | None
 
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        # scikit-learn's own check learns tables of two columns, which have no spectrum.
+        tags.classifier_tags.poor_score = self.features != "samples"
+        return tags
+
     def _learn(
         self, values: Values, chances: Floats, held: tuple[Values, Floats] | None, on_progress: OnProgress
     ) -> None:
         if self.max_samples and len(values) > self.max_samples:
             rows = np.random.default_rng(self.seed).choice(len(values), self.max_samples, replace=False)
             values, chances = values[rows], chances[rows]
-        described = describe(values, self.features)
+        described = self._describe(values)
         on_progress(0.1)
         self.mean_ = described.mean(axis=0)
         deviation = described.std(axis=0)
         self.scale_ = np.where(deviation > 1e-9, deviation, 1.0)
-        self.limit_ = LIMIT if self.features == "spectral" else None
+        self.limit_ = None if self.features == "samples" else LIMIT
         self.models_ = self._models(self._standardised(described), chances)
         on_progress(1.0)
 
     def _answer(self, values: Values) -> Floats:
-        described = self._standardised(describe(values, self.features))
+        described = self._standardised(self._describe(values))
         if self.answers == "chances":
             certain: Floats = self.models_[0].predict_proba(described).astype(np.float64)
             return certain
         outputs = np.concatenate([m.predict(described).reshape(len(values), -1) for m in self.models_], axis=1)
         return finished(outputs, self.answers)
+
+    def _describe(self, values: Values) -> Floats:
+        """``(n, features)`` of windows, before standardisation."""
+        return describe(values, self.features)
 
     def _standardised(self, described: Floats) -> NDArray[np.float32]:
         scaled = (described - self.mean_) / self.scale_

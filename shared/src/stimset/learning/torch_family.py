@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import torch
 
+from stimset.errors import ConfigError
 from stimset.learning.estimator import Floats, OnProgress, SoftLabelEstimator, Values
-from stimset.learning.networks import build_network
+from stimset.learning.networks import Builder, build_network
 from stimset.learning.training import History, TrainingPlan, Validation, predict, train
 
 
 class Network(SoftLabelEstimator):
-    """A network of `stimset.learning.networks`.
+    """A network of `stimset.learning.networks`, or your own.
+
+    `network` is a name, or anything that makes a ``torch.nn.Module`` of ``(channels, samples, classes)``: a class of yours, say.
 
     With validation windows, the epoch with the lowest cross-entropy on them is kept. The parameters are those of
     `stimset.learning.training.TrainingPlan`, but `noise` is in standard deviations of the training windows.
@@ -26,7 +31,7 @@ class Network(SoftLabelEstimator):
 
     def __init__(
         self,
-        network: str = "cnn",
+        network: str | Builder = "cnn",
         classes: int | None = None,
         seed: int = 0,
         epochs: int = 12,
@@ -56,6 +61,13 @@ class Network(SoftLabelEstimator):
         self.steps_at_least = steps_at_least
         self.device = device
 
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        # scikit-learn's own check learns tables of two columns: all but the perceptron average over time, and what is
+        # rolled in training can't tell one column from the other.
+        tags.classifier_tags.poor_score = self.network != "mlp" or self.shift > 0
+        return tags
+
     def _learn(
         self, values: Values, chances: Floats, held: tuple[Values, Floats] | None, on_progress: OnProgress
     ) -> None:
@@ -72,7 +84,7 @@ class Network(SoftLabelEstimator):
             steps_at_least=self.steps_at_least,
         )
         epochs = plan.with_enough_steps(len(values)).epochs
-        network = build_network(self.network, *self.shape_, chances.shape[1], seed=self.seed)
+        network = self._built(chances.shape[1])
         self.history_ = train(
             network,
             values,
@@ -85,6 +97,26 @@ class Network(SoftLabelEstimator):
         )
         self.network_ = network.to("cpu").eval()
         on_progress(1.0)
+
+    def _built(self, classes: int) -> torch.nn.Module:
+        """The network before training.
+
+        Raises:
+            ConfigError: what `network` makes is no module that answers windows with logits.
+        """
+        if isinstance(self.network, str):
+            return build_network(self.network, *self.shape_, classes, seed=self.seed)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(self.seed)
+            made = self.network(*self.shape_, classes)
+        if not isinstance(made, torch.nn.Module):
+            raise ConfigError(f"your network: a torch.nn.Module is expected, got {type(made).__name__}")
+        with torch.no_grad():
+            answer = made.eval()(torch.zeros(2, *self.shape_))
+        if not isinstance(answer, torch.Tensor) or answer.shape != (2, classes):
+            got = tuple(answer.shape) if isinstance(answer, torch.Tensor) else type(answer).__name__
+            raise ConfigError(f"your network: logits of shape (batch, {classes}) are expected, got {got}")
+        return made
 
     def _answer(self, values: Values) -> Floats:
         return predict(self.network_, values)

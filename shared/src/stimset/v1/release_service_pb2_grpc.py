@@ -50,6 +50,11 @@ class ReleaseServiceStub:
                 request_serializer=stimset_dot_v1_dot_release__service__pb2.ReadFileRequest.SerializeToString,
                 response_deserializer=stimset_dot_v1_dot_release__service__pb2.ReadFileResponse.FromString,
                 _registered_method=True)
+        self.GetMetadata = channel.unary_unary(
+                '/stimset.v1.ReleaseService/GetMetadata',
+                request_serializer=stimset_dot_v1_dot_release__service__pb2.GetMetadataRequest.SerializeToString,
+                response_deserializer=stimset_dot_v1_dot_release__service__pb2.GetMetadataResponse.FromString,
+                _registered_method=True)
 
 
 class ReleaseServiceServicer:
@@ -83,6 +88,15 @@ class ReleaseServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetMetadata(self, request, context):
+        """GetMetadata answers with one file of the custodian's TUF repository, byte for byte as signed: which releases stand now.
+        Errors: INVALID_ARGUMENT for a malformed name; NOT_FOUND where there is no such file (a client that looks for the next root ends
+        with it).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_ReleaseServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -100,6 +114,11 @@ def add_ReleaseServiceServicer_to_server(servicer, server):
                     servicer.ReadFile,
                     request_deserializer=stimset_dot_v1_dot_release__service__pb2.ReadFileRequest.FromString,
                     response_serializer=stimset_dot_v1_dot_release__service__pb2.ReadFileResponse.SerializeToString,
+            ),
+            'GetMetadata': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetMetadata,
+                    request_deserializer=stimset_dot_v1_dot_release__service__pb2.GetMetadataRequest.FromString,
+                    response_serializer=stimset_dot_v1_dot_release__service__pb2.GetMetadataResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -184,6 +203,33 @@ class ReleaseService:
             '/stimset.v1.ReleaseService/ReadFile',
             stimset_dot_v1_dot_release__service__pb2.ReadFileRequest.SerializeToString,
             stimset_dot_v1_dot_release__service__pb2.ReadFileResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetMetadata(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/stimset.v1.ReleaseService/GetMetadata',
+            stimset_dot_v1_dot_release__service__pb2.GetMetadataRequest.SerializeToString,
+            stimset_dot_v1_dot_release__service__pb2.GetMetadataResponse.FromString,
             options,
             channel_credentials,
             insecure,

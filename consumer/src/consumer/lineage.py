@@ -1,0 +1,315 @@
+"""What a student descends from, beside its ONNX file, so that anybody with the custodian's root can follow it back.
+
+``NAME.onnx.lineage.json`` is an in-toto Statement v1 about the ONNX file: how it was trained, on which release, and the release's
+own signed envelope. `verify_student` follows the chain::
+
+    pinned root --signs--> envelope --digest--> statement of the release --digest--> properties inside the ONNX file
+                                                                         --digest--> lineage statement --digest--> ONNX file
+
+What the chain proves: the custodian released the set that the student names, with the very window spec that the student carries, and
+the lineage file is about this ONNX file. What it doesn't prove: that the student was trained on it, which is the word of whoever trained
+it. No ONNX library is needed, and no graph is parsed: only the properties, by a reader that bounds every length.
+
+Usage::
+
+    accompany(home, student, Path("apnea.onnx"))
+    verify_student(Path("apnea.onnx"), [("hospital", root)])
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Protocol
+
+from consumer.config import Home
+from consumer.standing import write_whole
+from stimset.errors import ConfigError, ContentMismatch, FileMissing, FormatError, UnknownSigner
+from stimset.release import ENVELOPE_FILE, MAX_ENVELOPE_BYTES, STATEMENT_TYPE, Statement, canonical_json
+from stimset.roots import TrustedRoot
+from stimset.strict import Fields, load_json
+from stimset.verifying import verify_envelope
+
+PREDICATE_TYPE = "urn:stimset:student:v1"
+SUFFIX = ".lineage.json"
+MAX_LINEAGE_BYTES = 16 << 20
+MAX_ONNX_BYTES = 1 << 30
+MAX_PROPERTIES = 256
+MAX_PROPERTY_BYTES = 4 << 20
+_METADATA_PROPS = 14  # of ONNX's ModelProto
+_SHA256 = re.compile("[0-9a-f]{64}")
+_EVER = datetime(1970, 1, 2, tzinfo=UTC)
+
+
+class Origin(Protocol):
+    """What a student learned from; `consumer.students.student.Lineage`."""
+
+    @property
+    def release(self) -> str:
+        """The release's id."""
+
+    @property
+    def statement_sha256(self) -> str:
+        """Digest (hex) of its statement."""
+
+
+class Trained(Protocol):
+    """A trained student; `consumer.students.student.Student`, which the base install can't import."""
+
+    @property
+    def name(self) -> str:
+        """Its name."""
+
+    @property
+    def family(self) -> str:
+        """Its family."""
+
+    @property
+    def seed(self) -> int:
+        """The seed of its training."""
+
+    @property
+    def parameters(self) -> Mapping[str, Any]:
+        """Those that were not the defaults."""
+
+    @property
+    def training(self) -> Mapping[str, Any]:
+        """How it was trained."""
+
+    @property
+    def lineage(self) -> Origin:
+        """What it learned from."""
+
+
+@dataclass(frozen=True)
+class VerifiedStudent:
+    """A student whose chain holds.
+
+    Attributes:
+        file: the ONNX file.
+        sha256: its digest (hex).
+        release: what the custodian signed about the release that it names.
+        statement_sha256: digest (hex) of that statement.
+        trusted_as: which of the roots vouches for it.
+        claims: how it was trained, as whoever trained it says.
+        expired: whether the release's validity has ended since; the chain holds all the same.
+    """
+
+    file: Path
+    sha256: str
+    release: Statement
+    statement_sha256: str
+    trusted_as: str
+    claims: dict[str, Any]
+    expired: bool
+
+
+def accompany(home: Home, student: Trained, onnx: Path, *, benchmark: Path | None = None) -> Path:
+    """Write the lineage statement beside an exported ONNX file.
+
+    Args:
+        home: where the release lies that the student was trained on.
+        student: which one.
+        onnx: the exported file.
+        benchmark: the JSON of a benchmark, to be named by its digest.
+
+    Raises:
+        ConfigError: the release is not in the home any more, or a file can't be read.
+    """
+    lineage = student.lineage
+    envelope = home.releases / lineage.release / ENVELOPE_FILE
+    if not envelope.is_file():
+        raise ConfigError(f"{lineage.release} is not in {home.releases} any more; pull it, so that the lineage can be shown")
+    document = {
+        "_type": STATEMENT_TYPE,
+        "predicateType": PREDICATE_TYPE,
+        "subject": [{"name": onnx.name, "digest": {"sha256": _sha256(onnx)}}],
+        "predicate": {
+            "student": student.name,
+            "family": student.family,
+            "seed": student.seed,
+            "parameters": dict(student.parameters),
+            "training": dict(student.training),
+            "release": lineage.release,
+            "statementSha256": lineage.statement_sha256,
+            "benchmarkSha256": None if benchmark is None else _sha256(benchmark),
+            "envelope": base64.b64encode(_bounded(envelope, MAX_ENVELOPE_BYTES)).decode(),
+        },
+    }
+    path = lineage_file(onnx)
+    write_whole(path, canonical_json(document))
+    return path
+
+
+def lineage_file(onnx: Path) -> Path:
+    """Where the lineage statement of an ONNX file lies."""
+    return onnx.with_name(onnx.name + SUFFIX)
+
+
+def verify_student(onnx: Path, roots: Sequence[tuple[str, TrustedRoot]]) -> VerifiedStudent:
+    """Follow the chain from an ONNX file to one of the roots.
+
+    Args:
+        onnx: the file; its lineage statement must lie beside it.
+        roots: whom to believe, each with a name.
+
+    Raises:
+        FileMissing: the ONNX file or its lineage statement is not there.
+        ContentMismatch: the lineage is another file's, or the ONNX file names another release or window spec.
+        UnknownSigner, SignatureInvalid: none of the roots vouches for the release.
+        FormatError: a file is malformed or too large.
+    """
+    for path in (onnx, lineage_file(onnx)):
+        if not path.is_file():
+            raise FileMissing(f"{path} is missing; an ONNX file and its {SUFFIX} belong together")
+    data = _bounded(onnx, MAX_ONNX_BYTES)
+    digest, claims, envelope = _read_lineage(_bounded(lineage_file(onnx), MAX_LINEAGE_BYTES))
+    actual = hashlib.sha256(data).hexdigest()
+    if actual != digest:
+        raise ContentMismatch(f"{onnx.name} is not the file that its lineage is about; get both again")
+    trusted_as, payload, statement = _vouched(envelope, roots)
+    signed = hashlib.sha256(payload).hexdigest()
+    properties = properties_of(data)
+    p = statement.predicate
+    expected = {
+        "stimset.release": p.release_id,
+        "stimset.statement_sha256": signed,
+        "stimset.window_spec": json.dumps(p.window_spec.to_document(), sort_keys=True, ensure_ascii=False),
+        "stimset.labels": json.dumps(list(p.window_spec.labels), ensure_ascii=False),
+        "stimset.family": str(claims["family"]),
+    }
+    for key, value in expected.items():
+        if properties.get(key) != value:
+            raise ContentMismatch(f"{onnx.name}: its property '{key}' is not what was signed; it descends from something else")
+    if (claims["release"], claims["statementSha256"]) != (p.release_id, signed):
+        raise ContentMismatch(f"{onnx.name}: its lineage names another release than the envelope in it")
+    expired = datetime.now(UTC) >= datetime.fromisoformat(p.expires.replace("Z", "+00:00"))
+    return VerifiedStudent(onnx, actual, statement, signed, trusted_as, claims, expired)
+
+
+def properties_of(data: bytes) -> dict[str, str]:
+    """The properties (``metadata_props``) of an ONNX file; the graph is skipped, not parsed.
+
+    Raises:
+        FormatError: it is no ONNX file within the documented bounds.
+    """
+    found: dict[str, str] = {}
+    for number, value in _message(memoryview(data)):
+        if number != _METADATA_PROPS:
+            continue
+        if value is None or len(value) > MAX_PROPERTY_BYTES or len(found) >= MAX_PROPERTIES:
+            raise FormatError("ONNX: a property is malformed or too long, or there are too many")
+        parts = {1: "", 2: ""}
+        for field, text in _message(value):
+            if field in parts and text is not None:
+                try:
+                    parts[field] = bytes(text).decode()
+                except UnicodeDecodeError:
+                    raise FormatError("ONNX: a property is not UTF-8") from None
+        if parts[1] in found:
+            raise FormatError("ONNX: a property is given twice")
+        found[parts[1]] = parts[2]
+    return found
+
+
+def _message(data: memoryview) -> list[tuple[int, memoryview | None]]:
+    """The fields of one protobuf message: number and bytes, or None for a number; nothing nested is looked at."""
+    fields: list[tuple[int, memoryview | None]] = []
+    position = 0
+    while position < len(data):
+        tag, position = _varint(data, position)
+        number, kind = tag >> 3, tag & 7
+        if not 0 < number < 1 << 29:
+            raise FormatError("ONNX: not a protobuf message")
+        if kind == 0:
+            _, position = _varint(data, position)
+            fields.append((number, None))
+            continue
+        if kind == 2:
+            length, position = _varint(data, position)
+        elif kind in (1, 5):
+            length = 8 if kind == 1 else 4
+        else:
+            raise FormatError("ONNX: not a protobuf message")
+        if length > len(data) - position:
+            raise FormatError("ONNX: the file is cut short")
+        fields.append((number, data[position : position + length] if kind == 2 else None))
+        position += length
+    return fields
+
+
+def _varint(data: memoryview, position: int) -> tuple[int, int]:
+    value = 0
+    for shift in range(0, 70, 7):
+        if position >= len(data):
+            break
+        byte = data[position]
+        position += 1
+        value |= (byte & 0x7F) << shift
+        if not byte & 0x80:
+            return value, position
+    raise FormatError("ONNX: not a protobuf message")
+
+
+def _read_lineage(data: bytes) -> tuple[str, dict[str, Any], bytes]:
+    """The subject's digest, the claims, and the release's envelope."""
+    what = "lineage"
+    fields = Fields(load_json(data, limit=MAX_LINEAGE_BYTES, what=what), what, ("_type", "predicateType", "subject", "predicate"))
+    fields.exactly("_type", STATEMENT_TYPE)
+    fields.exactly("predicateType", PREDICATE_TYPE)
+    (entry,) = fields.sequence("subject", least=1, most=1)
+    subject = Fields(entry, f"{what}: subject", ("name", "digest"))
+    subject.text("name", least=1, most=255)
+    digest = Fields(subject.mapping("digest"), f"{what}: digest", ("sha256",)).text("sha256", pattern=_SHA256)
+    document = fields.mapping("predicate")
+    names = ("student", "family", "seed", "parameters", "training", "release", "statementSha256", "benchmarkSha256", "envelope")
+    predicate = Fields(document, f"{what}: predicate", names)
+    for name in ("student", "family", "release"):
+        predicate.text(name, least=1, most=200)
+    predicate.integer("seed", 0, 1 << 53)
+    predicate.mapping("parameters", most=1000)
+    predicate.mapping("training", most=1000)
+    predicate.text("statementSha256", pattern=_SHA256)
+    if document["benchmarkSha256"] is not None:
+        predicate.text("benchmarkSha256", pattern=_SHA256)
+    try:
+        envelope = base64.b64decode(predicate.text("envelope", most=MAX_LINEAGE_BYTES), validate=True)
+    except (binascii.Error, ValueError):
+        raise FormatError("lineage: 'envelope' is not base64") from None
+    return digest, {name: value for name, value in document.items() if name != "envelope"}, envelope
+
+
+def _vouched(envelope: bytes, roots: Sequence[tuple[str, TrustedRoot]]) -> tuple[str, bytes, Statement]:
+    for name, root in roots:
+        try:
+            # Whether the release has expired since is said, not refused: a student may outlive it.
+            return (name, *verify_envelope(envelope, root, now=_EVER))
+        except UnknownSigner:
+            continue
+    raise UnknownSigner("none of the trusted roots vouches for the release that this student names")
+
+
+def _sha256(path: Path) -> str:
+    try:
+        with path.open("rb", buffering=0) as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise ConfigError(f"{path} can't be read ({error.strerror})") from None
+
+
+def _bounded(path: Path, most: int) -> bytes:
+    try:
+        with path.open("rb") as file:
+            data = file.read(most + 1)
+    except OSError as error:
+        raise ConfigError(f"{path} can't be read ({error.strerror})") from None
+    if len(data) > most:
+        raise FormatError(f"{path.name}: longer than {most} bytes")
+    return data
