@@ -26,7 +26,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, NoReturn, TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -57,6 +57,7 @@ from stimset.release import (
     StimulusArrays,
 )
 from stimset.roots import TrustedRoot
+from stimset.sealed import Sealed
 from stimset.shards import ShardScan, hash_file, parse_shard
 from stimset.windows import WindowSpec
 
@@ -68,7 +69,7 @@ _HASH_THREADS = 4
 _WORTH_THREADS = 4 << 20  # below, starting threads costs more than hashing
 
 
-class VerifiedRelease:
+class VerifiedRelease(Sealed):
     """A release whose every promise was checked. `verify` makes it; nothing else can.
 
     A shard is read again when its stimuli are asked for, its digest is compared again over the very bytes that are
@@ -102,20 +103,9 @@ class VerifiedRelease:
     ) -> None:
         if _seal is not _SEAL:
             raise TypeError("a VerifiedRelease is made by stimset.verifying.verify alone")
-        object.__setattr__(self, "folder", folder)
-        object.__setattr__(self, "statement", statement)
-        object.__setattr__(self, "signed_by", signed_by)
-        object.__setattr__(self, "root_fingerprint", root_fingerprint)
-        object.__setattr__(self, "valid_until", valid_until)
-
-    def __setattr__(self, name: str, value: object) -> NoReturn:
-        raise AttributeError("a VerifiedRelease can't be changed")
-
-    def __init_subclass__(cls) -> NoReturn:
-        raise TypeError("a VerifiedRelease can't be subclassed")
-
-    def __reduce__(self) -> NoReturn:
-        raise TypeError("a VerifiedRelease can't be copied or pickled; verify the folder where it is needed")
+        self._store(
+            folder=folder, statement=statement, signed_by=signed_by, root_fingerprint=root_fingerprint, valid_until=valid_until
+        )
 
     def __repr__(self) -> str:
         return f"VerifiedRelease({self.id}, {self.predicate.stimuli} stimuli)"

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from typing import NoReturn
-
 from custodian.excitation.candidates import CandidateSet
 from stimset.errors import ReleaseRefused
 from stimset.release import GateResult
+from stimset.sealed import Sealed
 
 _SEAL = object()
 
 
-class AdmittedSet:
+class AdmittedSet(Sealed):
     """A candidate set that passed every check. `custodian.gate.verdict` makes it; nothing else can.
 
     Attributes:
@@ -33,15 +32,4 @@ class AdmittedSet:
             raise TypeError("an AdmittedSet is made by the gate alone (custodian.gate.verdict)")
         if not result.admitted or not result.checks or not all(check.passed for check in result.checks):
             raise ReleaseRefused("the gate did not admit this set")
-        object.__setattr__(self, "candidates", candidates)
-        object.__setattr__(self, "result", result)
-        object.__setattr__(self, "candidates_digest", candidates_digest)
-
-    def __setattr__(self, name: str, value: object) -> None:
-        raise AttributeError("an AdmittedSet can't be changed")
-
-    def __init_subclass__(cls) -> NoReturn:
-        raise TypeError("an AdmittedSet can't be subclassed")
-
-    def __reduce__(self) -> NoReturn:
-        raise TypeError("an AdmittedSet can't be copied or pickled; read the verdict again (custodian.gate.verdict)")
+        self._store(candidates=candidates, result=result, candidates_digest=candidates_digest)

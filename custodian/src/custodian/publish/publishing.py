@@ -26,7 +26,7 @@ import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 from tuf.api.metadata import Targets
 
@@ -50,6 +50,7 @@ from stimset.errors import ConfigError, ContentMismatch, ReleaseRefused
 from stimset.provenance import MAX_SERIES_NAME, SERIES_NAME, format_time, statement_bytes
 from stimset.release import ENVELOPE_FILE, STATEMENT_FILE, Predicate, Statement
 from stimset.roots import TrustedRoot, read_metadata, read_root, sign_metadata
+from stimset.sealed import Sealed
 from stimset.signing import Signer, sign_statement
 from stimset.verifying import check_proposal, verify
 
@@ -57,7 +58,7 @@ RELEASE_FOLDER, TARGETS_FILE = "release", "targets.json"
 _SEAL = object()
 _PATH = re.compile(r"(?:^|[\s\"'=(\[:])(?:~?/[\w.-]+/[\w./-]*|[A-Za-z]:\\[\w.-]+|\\\\[\w.-]+\\|file:)")
 
-class SignedRelease:
+class SignedRelease(Sealed):
     """A release that lies signed and verified in the home. `publish` makes it; nothing else can.
 
     Attributes:
@@ -85,19 +86,7 @@ class SignedRelease:
     ) -> None:
         if _seal is not _SEAL:
             raise TypeError("a SignedRelease is made by custodian.publish.publishing.publish alone")
-        object.__setattr__(self, "folder", folder)
-        object.__setattr__(self, "statement", statement)
-        object.__setattr__(self, "signed_by", signed_by)
-        object.__setattr__(self, "root_fingerprint", root_fingerprint)
-
-    def __setattr__(self, name: str, value: object) -> NoReturn:
-        raise AttributeError("a SignedRelease can't be changed")
-
-    def __init_subclass__(cls) -> NoReturn:
-        raise TypeError("a SignedRelease can't be subclassed")
-
-    def __reduce__(self) -> NoReturn:
-        raise TypeError("a SignedRelease can't be copied or pickled")
+        self._store(folder=folder, statement=statement, signed_by=signed_by, root_fingerprint=root_fingerprint)
 
     @property
     def id(self) -> str:
