@@ -16,10 +16,12 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check -qq
 TORCH := $(shell sed -n 's/^\(torch==.*\)/\1/p' constraints.txt)
 # Processes side by side in 'make test'; 0 runs everything in one.
 JOBS ?= 2
+# How long 'make fuzz' lets atheris look at each kind of input.
+FUZZ_SECONDS ?= 20
 # Two processes with two threads each on two cores run ten times slower than with one each.
 export OMP_NUM_THREADS := 1
 
-.PHONY: help setup demo test test-slow check bench bench-paper bench-excite fmt stubs clean
+.PHONY: help setup demo test test-slow check bench bench-paper bench-excite fuzz fmt stubs clean
 
 help: ## print this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1@\2/p' $(firstword $(MAKEFILE_LIST)) | column -t -s @ 2>/dev/null \
@@ -70,8 +72,15 @@ bench-paper: $(STAMP) ## recipes x students beside true data and noise, quick fo
 bench-excite: $(STAMP) ## stimuli per second: the published loop and ours, in turns on one core
 	@$(MAKE) bench BENCH=excite
 
-fuzz: $(STAMP) ## 200,000 mutants of everything that comes from outside, to build/fuzz; ARGS="--engine atheris --kind envelope"
+fuzz: $(STAMP) ## 200,000 mutants of everything that comes from outside, then atheris on each kind, to build/fuzz
 	$(BIN)/python tests/fuzz/run.py $(ARGS)
+	@$(PIP) install -c constraints.txt --group fuzz || echo "note: atheris can't be installed here; the coverage-guided runs are left out"
+	@! $(BIN)/python -c "import atheris" 2>/dev/null || for kind in envelope statement shard onnx root; do \
+		echo "atheris, $$kind, $(FUZZ_SECONDS) s"; \
+		$(BIN)/python tests/fuzz/run.py --engine atheris --kind $$kind --seconds $(FUZZ_SECONDS) >build/fuzz/atheris-$$kind.log 2>&1 \
+			|| { tail -n 20 build/fuzz/atheris-$$kind.log; exit 1; }; \
+		grep -E "^Done|DONE" build/fuzz/atheris-$$kind.log || tail -n 1 build/fuzz/atheris-$$kind.log; \
+	done
 
 fmt: $(STAMP) ## sort imports and format
 	$(BIN)/ruff check --select I --fix .
