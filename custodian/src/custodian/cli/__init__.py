@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from custodian.cli import approvals, partners, releases, serve, setup, work
+from custodian.cli import approvals, audit, excite, ingest, partners, releases, serve, setup, train
 
 app = typer.Typer(
     name="custodian",
@@ -15,7 +15,7 @@ app = typer.Typer(
     "The usual order: [b]init[/b] · [b]ingest[/b] · [b]train[/b] · [b]excite[/b] · [b]audit[/b] · [b]release build[/b] · "
     "[b]partner add[/b] · [b]serve[/b]. Each command says on what it builds and what it leaves.",
 )
-for module in (setup, work, releases, approvals, partners, serve):
+for module in (setup, ingest, train, excite, audit, releases, approvals, partners, serve):
     module.register(app)
 
 

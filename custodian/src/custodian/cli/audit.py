@@ -1,0 +1,82 @@
+"""``custodian audit``: the gate."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from custodian.cli.options import HomeOption, SeedOption, SetOption, set_folder
+from custodian.config import Home
+from stimset import console
+from stimset.errors import ReleaseRefused
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from stimset.release import GateResult
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command()(audit)
+
+
+@console.reports_errors
+def audit(
+    set_name: SetOption = "main",
+    policy: Annotated[Path | None, typer.Option("--policy", help="Your policy as TOML; else the shipped one.")] = None,
+    seed: SeedOption = 0,
+    home: HomeOption = None,
+    format: console.Format = console.FORMAT_OPTION,
+) -> None:
+    """The gate: attack a candidate set, try it on students, and admit or refuse it.
+
+    Builds on 'custodian excite'. Leaves the sealed verdict beside the set. Every check must pass; one that could not run counts as failed.
+    Exit code 0: admitted; 10: refused, each failed check on its own line.
+
+    Example: custodian audit --set main --policy strict.toml
+    """
+    from custodian import pipeline
+    from custodian.cohort import Cohort
+    from custodian.excitation.candidates import CandidateSet
+    from custodian.gate.policy import load_policy
+    from custodian.gate.verdict import checks_to_run, read_verdict
+
+    opened = Home.open(home)
+    chosen = load_policy(policy)
+    cohort = Cohort.load(opened.cohort)
+    pipeline.load_teachers(opened, cohort)  # the gate compares with the very cohort that the teacher saw
+    candidates = CandidateSet.load(set_folder(opened, set_name))
+    refused: ReleaseRefused | None = None
+    with console.progress("auditing", checks_to_run(chosen)) as step:
+        try:
+            pipeline.audit(opened, cohort, candidates, chosen, seed=seed, on_step=step)
+        except ReleaseRefused as error:
+            refused = error
+    result, _ = read_verdict(opened, set_name)
+    failed = [f"[bold]{c.name}[/]: {c.meaning}" for c in result.checks if not c.passed]
+    console.show(format, _verdict_document(result), _verdict_table(result), *failed)
+    if refused:
+        raise refused
+    console.err.print(f"admitted; next: custodian release build --set {set_name} --name SERIES")
+
+
+def _verdict_document(result: GateResult) -> dict[str, Any]:
+    from stimset.provenance import gate_document
+
+    return dict(gate_document(result))
+
+
+def _verdict_table(result: GateResult) -> Table:
+    from rich.table import Table
+
+    verdict = "[bold green]admitted[/]" if result.admitted else "[bold red]refused[/]"
+    table = Table(title=f"Gate: {verdict} (policy {result.policy})", title_justify="left")
+    for heading in ("check", "value", "allowed", ""):
+        table.add_column(heading, no_wrap=True)
+    for c in result.checks:
+        value = "not measured" if c.value is None else f"{c.value:.3f}"
+        table.add_row(c.name, value, f"{c.rule} {c.limit:g}", "[green]pass[/]" if c.passed else "[red]FAIL[/]")
+    return table
