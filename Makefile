@@ -39,7 +39,7 @@ $(STAMP): constraints.txt pyproject.toml shared/pyproject.toml custodian/pyproje
 		|| { rm -rf $(VENV); echo "error: '$(PYTHON)' can't make a virtual environment; install its venv module (Debian, Ubuntu: apt-get install python3-venv)" >&2; exit 1; }
 	@$(PIP) install --upgrade "pip>=25.1"
 	@$(PIP) install -c constraints.txt $(TORCH)
-	@$(PIP) install -c constraints.txt -e ./shared[hsm,learning,records] -e ./custodian -e ./consumer[search,torch] --group dev
+	@$(PIP) install -c constraints.txt -e ./shared[hsm,learning,records] -e ./custodian[postgres] -e ./consumer[search,torch] --group dev
 	@touch $@
 
 demo: $(STAMP) ## the main job, to build/demo/report.html; real recordings: make demo DATA=../path/to/apnea-ecg

@@ -12,16 +12,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from torch import nn
 
 from custodian.cohort import Cohort
+from custodian.excitation.assembly import objective_of, prior_of
 from custodian.excitation.candidates import CandidateSet
-from custodian.excitation.objectives import Objective, excite_belief, stay_near
-from custodian.excitation.priors import Prior, build_prior
 from custodian.excitation.recipe import Recipe
 from custodian.excitation.shard import Excitation, OnProgress
-from custodian.inhibition import expected_persons, inhibit
 from custodian.teacher.checkpoint import TrainedNetwork
 from stimset.errors import ConfigError
 
@@ -51,9 +48,9 @@ def excite(
         "recipe": recipe.document(), "count": count, "seed": seed, "batch": batch, "teacher": teacher.digest(),
         "identity": [network.digest() for network in used],
     })  # fmt: skip
-    prior = _prior(cohort, recipe, seed)
+    prior = prior_of(cohort, recipe, seed)
     job = Excitation(
-        recipe, cohort.spec, _frozen(teacher, device), [_frozen(n, device) for n in used], prior, _objective(cohort, recipe), seed,
+        recipe, cohort.spec, _frozen(teacher, device), [_frozen(n, device) for n in used], prior, objective_of(cohort, recipe), seed,
         batch, device,
     )  # fmt: skip
     shards = {
@@ -74,24 +71,6 @@ def excite(
     )  # fmt: skip
     candidates.save()
     return candidates
-
-
-def _objective(cohort: Cohort, recipe: Recipe) -> Objective:
-    weights, parts = recipe.objective, []
-    if weights.belief:
-        parts.append(excite_belief(weights.belief))
-    if weights.near:
-        parts.append(stay_near(weights.near))
-    if recipe.uses_inhibition:
-        parts.append(inhibit(weights.identity, expected_persons(cohort, recipe.inhibition.toward)))
-    return sum(parts, Objective(()))
-
-
-def _prior(cohort: Cohort, recipe: Recipe, seed: int) -> Prior | None:
-    if recipe.method == "generator":
-        return None
-    # Statistics are drawn from a stream of their own, which no shard's number reaches.
-    return build_prior(recipe.prior, cohort.training, np.random.default_rng([seed, 2**31]))
 
 
 def _frozen(trained: TrainedNetwork, device: str) -> nn.Module:
