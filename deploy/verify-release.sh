@@ -8,7 +8,8 @@
 # payload, expiry, the exact set of files, and each file's size and SHA-256. What the shards hold is for 'consumer verify'.
 #
 # Exit codes are those of 'consumer verify': 0 holds, 3 no usable root or tool, 4 malformed, 5 signature, 6 changed,
-# 7 expired, 15 unknown signer, 16 missing file, 17 extra file, 18 truncated file.
+# 7 expired, 15 unknown signer, 16 missing file, 17 extra file, 18 truncated file, 19 all holds, but two people overrode the gate
+# (ACCEPT_OVERRIDE=1 takes it all the same).
 set -euo pipefail
 export LC_ALL=C
 
@@ -112,7 +113,7 @@ if ! cmp -s "$work/payload" "$statement"; then
   refuse 6 "statement.json is not what was signed"
 fi
 jq -e '._type == "https://in-toto.io/Statement/v1" and .predicateType == "urn:stimset:release:v1" and
-  .predicate.gate.admitted == true and ([.subject[].name] | sort) == (.predicate.files | keys) and
+  ((.predicate.gate.admitted == true and ([.predicate.gate.checks[].passed] | all)) or (.predicate.gate.override | type) == "object") and ([.subject[].name] | sort) == (.predicate.files | keys) and
   ([.subject[] | (.name | test("^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")) and (.digest.sha256 | test("^[0-9a-f]{64}$"))] | all)' \
   "$work/payload" >/dev/null 2>&1 || refuse 4 "the statement is malformed"
 
@@ -138,6 +139,13 @@ while read -r name expected length; do
   [ "$actual" -ge "$length" ] || refuse 18 "$name is truncated"
   [ "$actual" -eq "$length" ] && [ "$(sha256 "$folder/$name")" = "$expected" ] || refuse 6 "$name was changed"
 done < <(jq -r '.predicate.files as $f | .subject[] | "\(.name) \(.digest.sha256) \($f[.name])"' "$work/payload")
+
+# 7. Signed as it should be, but two people overrode the custodian's gate: refused unless the caller says otherwise.
+if jq -e '.predicate.gate.override' "$work/payload" >/dev/null; then
+  echo "OVERRIDDEN by $(jq -r '.predicate.gate.override.people | to_entries | map("\(.value) (\(.key))") | join(" and ")' "$work/payload")," \
+    "failed: $(jq -r '.predicate.gate.override.failed | join(", ")' "$work/payload")" >&2
+  [ "${ACCEPT_OVERRIDE:-}" = 1 ] || refuse 19 "the gate refused this set; ACCEPT_OVERRIDE=1 takes it all the same"
+fi
 
 printf 'verified: %s, signed by %d of the root'\''s keys, valid until %s\n' "$(jq -r .predicate.releaseId "$work/payload")" \
   "$signed" "$(jq -r .predicate.expires "$work/payload")"

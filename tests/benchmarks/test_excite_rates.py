@@ -21,3 +21,9 @@ def test_a_row():
     made = row("spectral", Clock([(10, 1.0), (10, 2.0), (10, 1.0), (10, 4.0)]), {"cnn": None}, 30)
     assert (made["per_second"], made["slowest"], made["fastest"], made["blocks"]) == (5.0, 2.5, 10.0, 3)
     assert made["kappa"] == {"cnn": None}
+
+
+def test_the_setup_is_spread_over_the_set():
+    clock = Clock([(10, 9.0), (100, 1.0), (100, 1.0)], setup=10.0)
+    assert clock.rate_of(1000) == pytest.approx(50)
+    assert clock.rate_of(10**9) == pytest.approx(100, rel=1e-3)

@@ -35,6 +35,7 @@ ROOMS = {
     "onnx": {"consumer.students", "consumer.export"},
     "onnxruntime": {"consumer.students", "consumer.export"},
     "sqlalchemy": {"custodian.state"},
+    "alembic": {"custodian.state"},
 }  # fmt: skip
 
 

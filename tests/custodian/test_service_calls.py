@@ -51,7 +51,7 @@ def partner(world, authority, name, series=("*",), **choices):
     """A partner in the table with a certificate of our making."""
     key = wire_world.new_key()
     leaf = wire_world.certificate(authority, key, **{"uri": f"stimset:partner:{name}", **choices})
-    table = Partners.open(world.home.database)
+    table = Partners.open(world.home)
     table.add(name, leaf, series)
     table.close()
     return key, leaf
@@ -119,7 +119,7 @@ class TestWhoMayCall:
         with wire_world.channel(world.home, daemon.address, key, leaf) as bare:
             calls = wire_world.stub(bare)
             assert calls.ListReleases(pb.ListReleasesRequest(), timeout=TIMEOUT).releases
-            table = Partners.open(world.home.database)
+            table = Partners.open(world.home)
             table.revoke("gone")
             table.close()
             code, text = code_of(calls.ListReleases, pb.ListReleasesRequest())

@@ -10,6 +10,7 @@ import pytest
 
 import stimset.errors
 import wire_world
+from custodian.config import Home
 from custodian.service import pki, status
 from custodian.state.database import Partners
 from stimset.errors import ConfigError, StimsetError
@@ -22,7 +23,7 @@ def authority(tmp_path_factory):
 
 @pytest.fixture
 def table(tmp_path):
-    opened = Partners.open(tmp_path / "state.sqlite")
+    opened = Partners.open(Home(tmp_path))
     yield opened
     opened.close()
 
@@ -34,7 +35,7 @@ def leaf(authority):
 def test_a_partner_is_found_by_its_certificate(table, authority, tmp_path):
     certificate = leaf(authority)
     added = table.add("acme", certificate, ("apnea-*", "sleep"))
-    other = Partners.open(tmp_path / "state.sqlite")
+    other = Partners.open(Home(tmp_path))
     assert other.by_fingerprint(added.fingerprint) == added
     assert added.expires == certificate.not_valid_after_utc.replace(microsecond=0)
     assert other.by_fingerprint("00" * 32) is None
@@ -75,7 +76,7 @@ def test_grants_that_are_refused(table, authority, series):
 
 def test_a_revocation_is_seen_while_others_read(table, authority, tmp_path):
     fingerprint = table.add("acme", leaf(authority)).fingerprint
-    reader = Partners.open(tmp_path / "state.sqlite")
+    reader = Partners.open(Home(tmp_path))
     errors: list[BaseException] = []
 
     def read():
@@ -100,7 +101,7 @@ def test_a_file_that_is_no_database(tmp_path):
     path = tmp_path / "state.sqlite"
     path.write_bytes(b"this is no database, but long enough to be read as one" * 100)
     with pytest.raises(ConfigError, match="not Stimset's") as caught:
-        Partners.open(path)
+        Partners.open(Home(tmp_path))
     assert "\n" not in str(caught.value)
 
 

@@ -17,7 +17,9 @@ PLAN = replace(TEACHER_PLAN, epochs=8, batch=32, steps_at_least=0)
 def test_a_teacher_learns_and_the_same_seed_gives_the_same_weights(architecture):
     plan = replace(PLAN, epochs=25) if architecture == "gru" else PLAN
     seen = []
-    teacher = train_teacher(cohort(), architecture=architecture, plan=plan, seed=1, on_epoch=lambda e, note: seen.append(note))
+    teacher = train_teacher(
+        cohort(), architecture=architecture, plan=plan, seed=1, on_epoch=lambda e, note: seen.append(note)
+    )
     assert teacher.facts["validationKappa"] > 0.5
     assert len(seen) <= plan.epochs
     again = train_teacher(cohort(), architecture=architecture, plan=plan, seed=1)

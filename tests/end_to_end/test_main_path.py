@@ -38,10 +38,14 @@ SPEC = WindowSpec(
 # Every check is run and measured; hardly any value is refused.
 POLICY = """
 name = "main-path-test"
-[identity]
-attackers = ["mlp"]
-certainty_gap_at_most = 1.0
-control_lift_at_least = 0.0
+version = 1
+[cohort]
+half_width_at_most = 0.1
+[attacks.identity]
+required = true
+variants = ["mlp"]
+at_most = 1.0
+positive_control_at_least = -1.0
 [utility]
 students = ["logistic_regression"]
 kappa_loss_at_most = 2.0
@@ -129,8 +133,8 @@ def test_the_partner_holds_what_the_hospital_signed(walked, release):
     for path in made.iterdir():
         assert (release.folder / path.name).read_bytes() == path.read_bytes()
     checks = {check.name for check in release.predicate.gate.checks}
-    assert {name.rpartition("-")[0] for name in checks} >= {"identity-certainty", "identity-control", "utility-loss"}
-    assert release.predicate.gate.policy == "main-path-test"
+    assert checks >= {"identity-mlp", "identity-mlp-positive-control", "utility-loss-logistic_regression"}
+    assert release.predicate.gate.policy == "main-path-test-1"
     assert release.predicate.simulated
 
 

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
+import tiny_release
+from custodian.publish.keys import load_signers
+from custodian.publish.publishing import publish
 from stimset.envelope import Envelope, Signature, parse_envelope
 from stimset.errors import StimsetError
-from stimset.release import PAYLOAD_TYPE
+from stimset.release import PAYLOAD_TYPE, CheckResult, Override
 from stimset.signing import generate_key, sign_statement
 from stimset.verifying import verify
 from tiny_release import TinyRelease, make
@@ -29,9 +34,11 @@ def tiny(tmp_path_factory) -> TinyRelease:
     return make(tmp_path_factory.mktemp("script") / "home")
 
 
-def run(folder: Path, root: Path, fingerprint: str) -> subprocess.CompletedProcess[str]:
+def run(folder: Path, root: Path, fingerprint: str, **environment: str) -> subprocess.CompletedProcess[str]:
     command = [SCRIPT, folder, root, fingerprint]
-    return subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+    return subprocess.run(
+        command, capture_output=True, text=True, timeout=30, check=False, env={**os.environ, **environment}
+    )
 
 
 def test_a_good_release(tiny):
@@ -39,6 +46,25 @@ def test_a_good_release(tiny):
     assert result.returncode == 0, result.stderr
     assert "verified: tiny-0001" in result.stdout
     assert "SIMULATED" in result.stdout
+
+
+def test_an_overridden_release_is_refused_unless_it_is_accepted(tiny):
+    failed = CheckResult("linkage", None, 0.1, "<=", False, "")
+    people = {"builder": "Ada Meyer", "officer": "Bo Holm"}
+    override = Override(people, "A rehearsal with a partner on noise.", ("linkage",), "ab" * 32)
+    result = replace(tiny_release.RESULT, admitted=False, checks=(*tiny_release.RESULT.checks, failed), override=override)
+    made = tiny_release.candidates(tiny.home.candidates("forced"))
+    signers = load_signers(tiny.home, tiny_release.PASSPHRASE)
+    folder = publish(tiny_release.admit(made, result), tiny.home, signers, name="forced").folder
+    refused = run(folder, tiny.root_file, tiny.fingerprint)
+    assert refused.returncode == 19
+    assert "OVERRIDDEN by Ada Meyer (builder) and Bo Holm (officer), failed: linkage" in refused.stderr
+    accepted = run(folder, tiny.root_file, tiny.fingerprint, ACCEPT_OVERRIDE="1")
+    assert accepted.returncode == 0 and "OVERRIDDEN" in accepted.stderr
+    data = bytearray((folder / "CARD.md").read_bytes())
+    (folder / "CARD.md").chmod(0o644)
+    (folder / "CARD.md").write_bytes(b"?" + data[1:])
+    assert run(folder, tiny.root_file, tiny.fingerprint, ACCEPT_OVERRIDE="1").returncode == 6
 
 
 def flip(path: Path, offset: int) -> None:

@@ -142,6 +142,9 @@ class _Line:
         path = self.served / name
         return path.read_bytes() if path.is_file() else None
 
+    def checkpoint(self, known_size: int) -> None:
+        return None
+
     def check(self, name: str, data: bytes) -> None:
         self.name, self.mutant = name, data
         shutil.rmtree(self.custodian.folder / channel.CHANNEL_FOLDER, ignore_errors=True)

@@ -14,6 +14,7 @@ from stimset.v1 import release_service_pb2 as pb
 from stimset.v1 import release_service_pb2_grpc as pb_grpc
 
 MetadataAnswer = Callable[[str], bytes | None]
+CheckpointAnswer = Callable[[int], tuple[bytes, list[bytes]] | None]
 FileAnswer = Callable[[str, int], Iterator[bytes]]
 
 
@@ -25,6 +26,7 @@ class Hostile(pb_grpc.ReleaseServiceServicer):
         self.metadata: MetadataAnswer = self.honest_metadata
         self.file: FileAnswer = self.honest_file
         self.envelope: bytes | None = None
+        self.checkpoint: CheckpointAnswer | None = None
         self.asked: list[str] = []
 
     def honest_metadata(self, name: str) -> bytes | None:
@@ -40,6 +42,14 @@ class Hostile(pb_grpc.ReleaseServiceServicer):
         if data is None:
             context.abort(grpc.StatusCode.NOT_FOUND, "none")
         return pb.GetMetadataResponse(data=data)
+
+    def GetCheckpoint(self, request, context):  # noqa: N802
+        if self.checkpoint is None:
+            context.abort(grpc.StatusCode.UNIMPLEMENTED, "of a version without a log")
+        answer = self.checkpoint(request.known_size)
+        if answer is None:
+            context.abort(grpc.StatusCode.NOT_FOUND, "none")
+        return pb.GetCheckpointResponse(checkpoint=answer[0], consistency=answer[1])
 
     def GetRelease(self, request, context):  # noqa: N802
         envelope = self.envelope or (self.release / "provenance.dsse.json").read_bytes()

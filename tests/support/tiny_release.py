@@ -20,7 +20,7 @@ from custodian.gate import admitted as gate
 from custodian.gate.admitted import AdmittedSet
 from custodian.publish.keys import create_keys, load_signers, own_root
 from custodian.publish.publishing import SignedRelease, publish
-from stimset.release import CheckResult, GateResult
+from stimset.release import Budget, CheckResult, GateResult
 from stimset.roots import TrustedRoot
 from stimset.windows import SignalSpec, WindowSpec
 
@@ -104,9 +104,9 @@ def candidates(
     return made
 
 
-def admit(made: CandidateSet, result: GateResult = RESULT) -> AdmittedSet:
+def admit(made: CandidateSet, result: GateResult = RESULT, budget: Budget | None = None) -> AdmittedSet:
     """What the gate would give, through its seal."""
-    return AdmittedSet(made, result, candidates_digest=made.digest(), _seal=gate._SEAL)
+    return AdmittedSet(made, result, candidates_digest=made.digest(), budget=budget, _seal=gate._SEAL)
 
 
 def make(

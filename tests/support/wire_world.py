@@ -85,7 +85,7 @@ class Daemon:
                 stderr=stderr,
                 env={**os.environ, "MODULES_FILE": str(modules), "OMP_NUM_THREADS": "1"},
             )
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 60
         while not ready.exists():
             if process.poll() is not None or time.monotonic() > deadline:
                 process.kill()

@@ -26,6 +26,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
+from consumer.acceptance import DEFAULT, Acceptance
 from consumer.client import Client, ReleaseSummary
 from consumer.config import Home
 from consumer.download import OnProgress, ignore
@@ -100,7 +101,7 @@ class Connection:
         return tuple(entry for entry in self._connected().list_releases() if series in (None, entry.name))
 
     def pull(
-        self, release: str = LATEST, *, series: str | None = None, on_progress: OnProgress = ignore
+        self, release: str = LATEST, *, series: str | None = None, on_progress: OnProgress = ignore, acceptance: Acceptance = DEFAULT
     ) -> VerifiedRelease:
         """Fetch a release into the home and verify it; what is interrupted goes on where it stopped, what is here is not fetched.
 
@@ -108,8 +109,10 @@ class Connection:
             release: its id, or ``"latest"``.
             series: which series ``"latest"`` speaks of.
             on_progress: is told bytes done, bytes in all (0 while unknown) and the file.
+            acceptance: our own demands (`consumer.acceptance.load_acceptance`); unless told otherwise, that nobody overrode the gate.
 
         Raises:
+            NotAccepted: every promise holds, but it does not meet our demands; nothing was fetched.
             ConfigError: nothing is offered, or several series are and none is named.
             Withdrawn, VerificationError: a promise does not hold.
             TransportError, PolicyDenied: the custodian can't be reached or says no.
@@ -119,7 +122,7 @@ class Connection:
         client = self._connected()
         named = release != LATEST
         wanted = release if named else latest(client.list_releases(), series)
-        return pipeline.pull(self.home, self.custodian, client, wanted, deliberate=named, on_progress=on_progress)
+        return pipeline.pull(self.home, self.custodian, client, wanted, deliberate=named, on_progress=on_progress, acceptance=acceptance)
 
     def release(self, release: str | Path = LATEST, *, despite_withdrawal: str | None = None) -> VerifiedRelease:
         """A release that is here already, verified anew against the custodians that are trusted; no network.

@@ -9,6 +9,7 @@ digest. The shards are fetched by `consumer.download` and held against the state
     HOME/custodians/NAME/channel/          the newest metadata that was verified, and the roots since the pinned one
     HOME/custodians/NAME/seen.json         what was accepted so far (`consumer.trust.Seen`)
     HOME/custodians/NAME/withdrawn.json    what we hold, or held, and does not stand any more
+    HOME/custodians/NAME/witness.json      the newest checkpoint of the custodian's log (`consumer.witness`)
 
 What is known of it offline is read by `consumer.standing`. Usage::
 
@@ -21,7 +22,7 @@ import contextlib
 import fcntl
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Protocol
@@ -38,6 +39,7 @@ from tuf.api.exceptions import (
 )
 from tuf.ngclient import FetcherInterface, Updater, UpdaterConfig
 
+from consumer.acceptance import DEFAULT
 from consumer.config import Home
 from consumer.download import OnProgress, ignore
 from consumer.enrolment import Custodian
@@ -55,6 +57,7 @@ from consumer.standing import (
     write_whole,
 )
 from consumer.trust import Seen
+from consumer.witness import note
 from stimset.errors import (
     ConfigError,
     ContentMismatch,
@@ -66,7 +69,7 @@ from stimset.errors import (
     TransportError,
     VerificationError,
 )
-from stimset.release import ENVELOPE_FILE, MAX_ENVELOPE_BYTES, Statement
+from stimset.release import ENVELOPE_FILE, MAX_ENVELOPE_BYTES, Predicate, Statement
 from stimset.roots import MAX_ROOT_BYTES, TrustedRoot, read_root
 from stimset.strict import load_json
 from stimset.verifying import VerifiedRelease, verify_envelope
@@ -89,6 +92,9 @@ class MetadataSource(Protocol):
 
     def metadata(self, name: str) -> bytes | None:
         """One file of the repository, bounded, not verified; None where there is none."""
+
+    def checkpoint(self, known_size: int) -> tuple[bytes, Sequence[bytes]] | None:
+        """The newest checkpoint of the log (`consumer.witness.CheckpointSource`)."""
 
 
 class ReleaseSource(MetadataSource, Protocol):
@@ -127,12 +133,13 @@ class _Fetcher(FetcherInterface):
 
 
 def check(source: MetadataSource, home: Home, custodian: Custodian) -> Standing:
-    """Ask the custodian what stands now, and note which of our releases does not.
+    """Ask the custodian what stands now, note which of our releases does not, and keep its log's checkpoint as a witness.
 
     Raises:
         Expired: an answer is older than it may be: a freeze, or a daemon that can't sign.
         RollbackRefused: an answer is older than one that we had before.
         SignatureInvalid, ContentMismatch, FormatError: an answer is not what its keys signed.
+        LogForked: its log does not go on from what we saw before.
         TransportError, PolicyDenied: the custodian can't be asked.
     """
     folder = custodian.folder / CHANNEL_FOLDER
@@ -148,6 +155,7 @@ def check(source: MetadataSource, home: Home, custodian: Custodian) -> Standing:
         if standing is None:
             raise FormatError("the channel's targets can't be read; tell the custodian")
         _note_withdrawn(home, custodian, standing)
+        note(source, custodian, roots(custodian.folder, custodian.fingerprint)[0].online)
     return standing
 
 
@@ -159,6 +167,7 @@ def pull(
     *,
     deliberate: bool = True,
     on_progress: OnProgress = ignore,
+    accept: Callable[[Predicate], None] = DEFAULT.hold,
 ) -> VerifiedRelease:
     """Fetch a release that stands, and remember that it was accepted.
 
@@ -169,27 +178,35 @@ def pull(
         release_id: which one.
         deliberate: the user named this very release, so that an older one is no rollback.
         on_progress: is told how far it is.
+        accept: is shown what was signed before any file is fetched; raises to refuse it.
 
     Raises:
+        NotAccepted: `accept` refuses it.
         Withdrawn: it does not stand, or did not any more when it had been fetched.
         RollbackRefused: it is older than what was accepted before, and nobody named it.
         VerificationError, TransportError, PolicyDenied, ConfigError: as `check` and `consumer.download.pull`.
     """
     standing = check(source, home, custodian)
+
+    def vouched(statement: Statement, payload: bytes) -> None:
+        standing.vouch(statement, payload)
+        accept(statement.predicate)
+
     destination = home.releases / release_id
     newest, *older = roots(custodian.folder, custodian.fingerprint)
     try:
-        release = source.pull(release_id, destination, newest, on_progress, vouched=standing.vouch)
+        release = source.pull(release_id, destination, newest, on_progress, vouched=vouched)
     except SignatureInvalid:
         for root in older:  # signed before the keys were changed, and vouched for by the new ones
             with contextlib.suppress(SignatureInvalid):
-                release = source.pull(release_id, destination, root, on_progress, vouched=standing.vouch)
+                release = source.pull(release_id, destination, root, on_progress, vouched=vouched)
                 break
         else:
             raise
     # Fetching may have taken hours.
     again = check(source, home, custodian)
     again.vouch(release.statement, (release.folder / "statement.json").read_bytes())
+    accept(release.predicate)  # one that was here already was not asked about
     with _lock(custodian):
         seen = _seen(custodian).accept(release, deliberate=deliberate)
         write_whole(custodian.folder / SEEN_FILE, json.dumps(seen.to_document()).encode())

@@ -25,6 +25,7 @@ from consumer.config import Home
 from consumer.download import Interrupted, OnProgress, RetryPolicy, ignore
 from consumer.enrolment import AUTHORITY_FILE, CERTIFICATE_FILE, KEY_FILE, Custodian
 from stimset.errors import ConfigError, FormatError, PolicyDenied, StimsetError, TransportError
+from stimset.merkle import HASH_BYTES, MAX_PROOF
 from stimset.release import ENVELOPE_FILE, MAX_ENVELOPE_BYTES, Statement
 from stimset.v1 import release_service_pb2 as pb
 from stimset.v1 import release_service_pb2_grpc as pb_grpc
@@ -203,6 +204,30 @@ class Client:
             return bytes(answer.data)
 
         return self._attempt(once)
+
+    def checkpoint(self, known_size: int) -> tuple[bytes, tuple[bytes, ...]] | None:
+        """The newest checkpoint of the custodian's log and the proof that it goes on from `known_size` records, not verified.
+
+        None where none was signed yet, or where the daemon is of a version without a log.
+
+        Raises:
+            FormatError: the answer is out of bounds.
+            TransportError, PolicyDenied: as `list_releases`.
+        """
+
+        def once() -> tuple[bytes, tuple[bytes, ...]] | None:
+            try:
+                answer = self._stub.GetCheckpoint(pb.GetCheckpointRequest(known_size=known_size), timeout=self._policy.call_s)
+            except grpc.RpcError as error:
+                if error.code() in (grpc.StatusCode.NOT_FOUND, grpc.StatusCode.UNIMPLEMENTED):
+                    return None
+                raise self._mapped(error) from None
+            return bytes(answer.checkpoint), tuple(answer.consistency)
+
+        found = self._attempt(once)
+        if found is not None and (len(found[1]) > MAX_PROOF or any(len(value) != HASH_BYTES for value in found[1])):
+            raise FormatError(f"the proof about the log of {self.address} is out of bounds; tell the custodian")
+        return found
 
     def pull(
         self,

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from consumer import channel, standing
+from consumer.acceptance import DEFAULT, Acceptance
 from consumer.client import Client
 from consumer.config import Home
 from consumer.download import OnProgress, ignore
@@ -36,13 +37,17 @@ def _unwatched(done: float, note: str = "") -> None:
 
 
 def pull(
-    home: Home, custodian: Custodian, client: Client, release_id: str, *, deliberate: bool = True, on_progress: OnProgress = ignore
-) -> VerifiedRelease:
+    home: Home, custodian: Custodian, client: Client, release_id: str, *, deliberate: bool = True, on_progress: OnProgress = ignore,
+    acceptance: Acceptance = DEFAULT,
+) -> VerifiedRelease:  # fmt: skip
     """Fetch a release over mutual TLS, resuming what was interrupted; it appears in the home once every promise holds.
 
     It must stand by the custodian's channel; `deliberate` says that the user named this very one, so an older one is no rollback.
+    It must meet `acceptance`, which unless told otherwise refuses a release whose gate was overridden.
     """
-    return channel.pull(client, home, custodian, release_id, deliberate=deliberate, on_progress=on_progress)
+    return channel.pull(
+        client, home, custodian, release_id, deliberate=deliberate, on_progress=on_progress, accept=acceptance.hold
+    )  # fmt: skip
 
 
 def check(folder: Path, custodian: Custodian) -> VerifiedRelease:

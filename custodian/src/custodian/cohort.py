@@ -9,8 +9,8 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -34,11 +34,14 @@ class Cohort:
         validation_persons: indices of the persons on whom nothing is trained: they choose the teacher's epoch, and the gate compares
             the stimuli with them.
         simulated: true where the persons are simulated.
+        attributes: what is known of the persons besides, in groups only: name (``sex``, ``age``, ``bmi``) -> each person's group in the
+            order of ``windows.person_names``, empty where unknown. The gate alone reads it, to see whether a release gives it away.
     """
 
     windows: Windows
     validation_persons: tuple[int, ...]
     simulated: bool
+    attributes: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     @property
     def spec(self) -> WindowSpec:
@@ -77,7 +80,10 @@ class Cohort:
         """Write the cohort into a private folder."""
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         save_windows(folder / WINDOWS_FILE, self.windows)
-        document = {"validationPersons": list(self.validation_persons), "simulated": self.simulated}
+        document = {
+            "validationPersons": list(self.validation_persons), "simulated": self.simulated,
+            "attributes": {name: list(groups) for name, groups in self.attributes.items()},
+        }  # fmt: skip
         (folder / COHORT_FILE).write_text(json.dumps(document))
 
     @classmethod
@@ -92,7 +98,8 @@ class Cohort:
         except (OSError, ValueError):
             raise ConfigError(f"{folder} holds no cohort; run 'custodian ingest' first") from None
         windows = load_windows(folder / WINDOWS_FILE)
-        return cls(windows, tuple(document["validationPersons"]), bool(document["simulated"]))
+        attributes = {name: tuple(groups) for name, groups in document.get("attributes", {}).items()}
+        return cls(windows, tuple(document["validationPersons"]), bool(document["simulated"]), attributes)
 
 
 def pseudonym(key: bytes, name: str) -> str:
@@ -107,6 +114,22 @@ def pseudonymised(windows: Windows, key: bytes) -> Windows:
         tuple(pseudonym(key, f"record:{name}") for name in windows.record_names),
         tuple(pseudonym(key, f"person:{name}") for name in windows.person_names),
     )  # fmt: skip
+
+
+def attributes_of(
+    windows: Windows, demographics: Mapping[str, Mapping[str, str]], key: bytes
+) -> dict[str, tuple[str, ...]]:
+    """What a table of persons says of those in the windows, which carry pseudonyms already.
+
+    Args:
+        windows: under pseudonyms.
+        demographics: person, as the recordings name them -> attribute -> group (`stimset.records.demographics`).
+        key: of the pseudonyms.
+    """
+    hidden = {pseudonym(key, f"person:{name}"): groups for name, groups in demographics.items()}
+    of_person = [hidden.get(name, {}) for name in windows.person_names]
+    names = sorted({name for groups in of_person for name in groups})
+    return {name: tuple(groups.get(name, "") for groups in of_person) for name in names}
 
 
 def split_persons(windows: Windows, *, share: float = 0.2, seed: int = 0) -> tuple[int, ...]:

@@ -32,12 +32,18 @@ class Settings:
         address: host and port that the daemon listens on.
         hostnames: names and addresses that the server's certificate is valid for.
         valid_days: days until a new release expires.
+        database: a PostgreSQL database as ``postgresql+psycopg://USER@HOST/NAME``, without its password
+            (`custodian.state.engine`); empty for the SQLite file in the home.
+        budget_epsilon, budget_delta: what a cohort may spend in all (`custodian.budget`); None is no limit.
     """
 
     name: str
     address: str = "127.0.0.1:7443"
     hostnames: tuple[str, ...] = ("localhost", "127.0.0.1")
     valid_days: int = 365
+    database: str = ""
+    budget_epsilon: float | None = None
+    budget_delta: float | None = None
 
 
 @dataclass(frozen=True)
@@ -116,8 +122,13 @@ class Home:
 
     @property
     def database(self) -> Path:
-        """Partners and grants (SQLite)."""
+        """The embedded database (SQLite): partners, grants, the log; unused where the settings name another one."""
         return self.root / "state.sqlite"
+
+    @property
+    def checkpoint(self) -> Path:
+        """The log's newest signed checkpoint, apart from the database that it vouches for."""
+        return self.root / "log.checkpoint.json"
 
     def candidates(self, name: str) -> Path:
         """The candidate set of this name: shards, and the gate's sealed verdict beside them."""
@@ -147,7 +158,10 @@ class Home:
             document = tomllib.loads(self.settings_file.read_text())
         except (OSError, tomllib.TOMLDecodeError) as error:
             raise ConfigError(f"{self.settings_file}: {error}") from None
-        types = {"name": str, "address": str, "hostnames": list, "valid_days": int}
+        types: dict[str, Any] = {
+            "name": str, "address": str, "hostnames": list, "valid_days": int, "database": str, "budget_epsilon": int | float,
+            "budget_delta": int | float,
+        }  # fmt: skip
         for key, value in document.items():
             if key not in types or not isinstance(value, types[key]):
                 raise ConfigError(f"{self.settings_file}: '{key}' is unknown or of the wrong type; known are {sorted(types)}")

@@ -10,22 +10,37 @@ signed, and only what is signed is served (`custodian.service`). The command lin
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from custodian.cohort import Cohort, pseudonymised, split_persons
+from custodian.budget import Account, Ledger, Mechanism, cohort_id
+from custodian.cohort import Cohort, attributes_of, pseudonymised, split_persons
 from custodian.config import PSEUDONYM_KEY_FILE, Home
 from custodian.excitation import engine
 from custodian.excitation.candidates import CandidateSet
+from custodian.excitation.pools import Pool
 from custodian.excitation.recipe import Recipe
 from custodian.gate import verdict
 from custodian.gate.admitted import AdmittedSet
+from custodian.gate.attacks.base import Finding
+from custodian.gate.deep import kept_findings, write_deep
 from custodian.gate.policy import Policy
 from custodian.inhibition import train_identity_networks
 from custodian.publish.publishing import SignedRelease, publish
+from custodian.shadows.deep import DeepAudit
+from custodian.shadows.plan import Plan
+from custodian.state.log import Entry, record
+from custodian.teacher.accounting import PrivacyTarget
 from custodian.teacher.checkpoint import TrainedNetwork
-from custodian.teacher.training import TEACHER_ARCHITECTURE, TEACHER_PLAN, train_teacher
+from custodian.teacher.training import (
+    DEFAULT_TARGET,
+    TEACHER_ARCHITECTURE,
+    TEACHER_REGIME,
+    privacy_drawn,
+    train_teacher,
+)
 from stimset.errors import ConfigError
 from stimset.learning.training import TrainingPlan
 from stimset.records import Record, is_simulated
@@ -53,9 +68,10 @@ class Teachers:
 
 
 def ingest(
-    home: Home, records: Sequence[Record], spec: WindowSpec, *, validation_share: float = 0.2, seed: int = 0, on_step: OnStep = _unwatched
-) -> Cohort:
-    """Records to private windows under pseudonyms, split so that no patient stands on both sides."""
+    home: Home, records: Sequence[Record], spec: WindowSpec, *, demographics: Mapping[str, Mapping[str, str]] | None = None,
+    validation_share: float = 0.2, seed: int = 0, on_step: OnStep = _unwatched,
+) -> Cohort:  # fmt: skip
+    """Records to private windows under pseudonyms, split so that no patient stands on both sides; of the persons' table groups are kept."""
     simulated: list[bool] = []
 
     def watched(record: Record) -> Record:
@@ -64,25 +80,51 @@ def ingest(
 
     windows = make_windows((watched(r) for r in records), spec, on_record=on_step)
     check_usable(windows)
-    windows = pseudonymised(windows, home.secret(PSEUDONYM_KEY_FILE))
-    cohort = Cohort(windows, split_persons(windows, share=validation_share, seed=seed), simulated=any(simulated))
+    key = home.secret(PSEUDONYM_KEY_FILE)
+    windows = pseudonymised(windows, key)
+    split = split_persons(windows, share=validation_share, seed=seed)
+    cohort = Cohort(windows, split, any(simulated), attributes_of(windows, demographics or {}, key))
+    persons, made = len(cohort.windows.person_names), len(cohort.windows)
+    record(home, Entry("ingest", windows=made, persons=persons, simulated=cohort.simulated))
     cohort.save(home.cohort)
     return cohort
 
 
 def train(
-    home: Home, cohort: Cohort, *, architecture: str = TEACHER_ARCHITECTURE, plan: TrainingPlan = TEACHER_PLAN, seed: int = 0,
-    device: str = "cpu", on_step: OnStep = _unwatched,
+    home: Home, cohort: Cohort, *, architecture: str = TEACHER_ARCHITECTURE, regime: str = TEACHER_REGIME,
+    plan: TrainingPlan | None = None, privacy: PrivacyTarget = DEFAULT_TARGET, seed: int = 0, device: str = "cpu",
+    on_step: OnStep = _unwatched,
 ) -> Teachers:  # fmt: skip
-    """The teacher and the identity networks, kept in the home."""
-    teacher = train_teacher(cohort, architecture=architecture, plan=plan, seed=seed, device=device, on_epoch=on_step)
+    """The teacher and the identity networks, kept in the home. A regime with a proof spends the cohort's privacy budget first.
+
+    Raises:
+        PolicyDenied: the budget does not allow it; nothing was trained.
+    """
+    draw = privacy_drawn(cohort, architecture=architecture, regime=regime, plan=plan, privacy=privacy)
+    with _spending(home, cohort, draw, regime):
+        teacher = train_teacher(
+            cohort, architecture=architecture, regime=regime, plan=plan, privacy=privacy, seed=seed, device=device, on_epoch=on_step
+        )
     identity = train_identity_networks(cohort, seed=seed + 1, device=device, on_epoch=on_step)
     seal = cohort.seal(home.secret(PSEUDONYM_KEY_FILE))
     trained = Teachers(replace(teacher, facts={**teacher.facts, "cohort": seal}), tuple(identity))
+    record(home, Entry("train", architecture=architecture, regime=regime))
     trained.teacher.save(home.teacher, TEACHER)
     for i, network in enumerate(identity):
         network.save(home.teacher, IDENTITY.format(i))
     return trained
+
+
+@contextmanager
+def _spending(home: Home, cohort: Cohort, draw: Mechanism | None, subject: str) -> Iterator[None]:
+    """The cohort's budget, charged before the work inside starts; nothing where nothing is drawn."""
+    if draw is None:
+        yield
+        return
+    with closing(Ledger.open(home)) as ledger:
+        account = cohort_id(cohort.windows.person_names, home.secret(PSEUDONYM_KEY_FILE))
+        with ledger.spend(account, draw, purpose="teacher", subject=subject):
+            yield
 
 
 def load_teachers(home: Home, cohort: Cohort) -> Teachers:
@@ -101,20 +143,34 @@ def load_teachers(home: Home, cohort: Cohort) -> Teachers:
 
 def excite(
     home: Home, cohort: Cohort, teachers: Teachers, recipe: Recipe, *, name: str, count: int, seed: int = 0, batch: int = 500,
-    device: str = "cpu", on_step: OnStep = _unwatched,
+    device: str = "cpu", pool: Pool | None = None, on_step: OnStep = _unwatched,
 ) -> CandidateSet:  # fmt: skip
-    """Stimuli, shard by shard; goes on where an earlier call was interrupted."""
-    return engine.excite(
-        cohort, teachers.teacher, teachers.identity, recipe, count=count, seed=seed, folder=home.candidates(name), batch=batch,
-        device=device, on_progress=lambda done: on_step(done, ""),
-    )  # fmt: skip
+    """Stimuli, shard by shard, by the workers of a pool or by this process; goes on where an earlier call was interrupted."""
+    with Account.open(home, cohort.windows.person_names, name) as account:
+        return engine.excite(
+            cohort, teachers.teacher, teachers.identity, recipe, count=count, seed=seed, folder=home.candidates(name), batch=batch,
+            device=device, pool=pool, account=account, on_progress=lambda done: on_step(done, ""),
+            on_preparation=lambda note: on_step(0, note),
+        )  # fmt: skip
 
 
 def audit(
     home: Home, cohort: Cohort, candidates: CandidateSet, policy: Policy, *, seed: int = 0, on_step: OnStep = _unwatched
 ) -> AdmittedSet:
-    """The gate. Raises `ReleaseRefused` with every failed check."""
-    return verdict.admit(home, candidates, cohort, policy, seed=seed, on_progress=on_step)
+    """The gate, with what a deep audit of the set found, if there was one. Raises `ReleaseRefused` with every failed check."""
+    deep = kept_findings(home, candidates.folder.name)
+    return verdict.admit(home, candidates, cohort, policy, deep=deep, seed=seed, on_progress=on_step)
+
+
+def deepen(
+    home: Home, cohort: Cohort, candidates: CandidateSet, plan: Plan, *, workers: int = 1, on_step: OnStep = _unwatched
+) -> Sequence[Finding]:
+    """The deep audit: shadow worlds, made like the set, of halves of the persons. Goes on where an earlier call was interrupted."""
+    deep = DeepAudit.of(home, cohort, plan, set_name=candidates.folder.name)
+    deep.run(workers=workers, on_step=on_step)
+    findings = deep.findings()
+    write_deep(home, candidates, findings, deep.facts())
+    return findings
 
 
 def release(home: Home, admitted: AdmittedSet, signers: Sequence[Signer], *, name: str) -> SignedRelease:

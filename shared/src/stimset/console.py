@@ -24,7 +24,8 @@ from rich.console import Console, RenderableType
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.text import Text
 
-from stimset.errors import ReleaseRefused, StimsetError
+from stimset.errors import NotAccepted, ReleaseRefused, StimsetError
+from stimset.release import GateResult
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -52,6 +53,18 @@ def show(format: Format, document: dict[str, Any], *rendered: RenderableType) ->
         out.print(item)
 
 
+def gate_notes(gate: GateResult) -> list[Text]:
+    """What a person must read before the numbers: an override, loudly, and every warning. Plain text, never markup."""
+    notes = []
+    if (o := gate.override) is not None:
+        people = " and ".join(f"{name} ({role})" for role, name in o.people.items())
+        notes.append(Text.assemble(
+            ("OVERRIDDEN", "bold white on red"), (f"  The gate refused this set; {people} let it leave all the same.", "bold red"),
+            f"\n  failed: {', '.join(o.failed)}\n  reason: {o.reason}",
+        ))  # fmt: skip
+    return notes + [Text.assemble(("warning  ", "yellow"), warning) for warning in gate.warnings]
+
+
 def reports_errors(command: Callable[P, T]) -> Callable[P, T]:
     """End a command with one line on stderr and the error's documented exit code (see `stimset.errors`)."""
 
@@ -61,7 +74,7 @@ def reports_errors(command: Callable[P, T]) -> Callable[P, T]:
             return command(*args, **kwargs)
         except StimsetError as error:
             lines = [str(error)]
-            if isinstance(error, ReleaseRefused):
+            if isinstance(error, ReleaseRefused | NotAccepted):
                 lines += [f"  - {sentence}" for sentence in error.failed]
             err.print(Text.assemble(("error: ", "bold red"), "\n".join(lines)))
             raise typer.Exit(error.exit_code) from None
@@ -70,6 +83,13 @@ def reports_errors(command: Callable[P, T]) -> Callable[P, T]:
             raise typer.Exit(130) from None
 
     return wrapper
+
+
+def duration(seconds: float) -> str:
+    """Seconds as people say them."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
 class Step(Protocol):

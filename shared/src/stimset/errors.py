@@ -16,9 +16,11 @@
     │   │   └── FileTruncated        18   a file is shorter than signed
     │   ├── Expired                   7   signed, but no longer valid
     │   ├── RollbackRefused           8   older than what was already seen
-    │   └── Withdrawn                 9   the custodian has taken it back
+    │   ├── Withdrawn                 9   the custodian has taken it back
+    │   └── LogForked                20   a custodian's log does not go on from what it showed before
     ├── ReleaseRefused               10   the gate says no; carries every failed check
     ├── PolicyDenied                 11   the other side knows you and does not allow this
+    ├── NotAccepted                  19   every promise holds, but our own policy does not take it
     └── TransportError               12   the other side can't be reached, or broke off
 
 Exit code 0 is success, 2 is a wrong command line, 130 is Ctrl-C. A message is one line that names the cause and the remedy;
@@ -119,6 +121,12 @@ class Withdrawn(VerificationError):
     exit_code = 9
 
 
+class LogForked(VerificationError):
+    """A custodian's log was changed or shortened, or it is shown differently to different partners."""
+
+    exit_code = 20
+
+
 class ReleaseRefused(StimsetError):
     """The gate says no.
 
@@ -127,6 +135,20 @@ class ReleaseRefused(StimsetError):
     """
 
     exit_code = 10
+
+    def __init__(self, message: str, failed: Sequence[str] = ()) -> None:
+        super().__init__(message)
+        self.failed = tuple(failed)
+
+
+class NotAccepted(StimsetError):
+    """A release whose every promise holds, and that our own policy does not accept all the same.
+
+    Attributes:
+        failed: one sentence for each demand of the policy that it does not meet.
+    """
+
+    exit_code = 19
 
     def __init__(self, message: str, failed: Sequence[str] = ()) -> None:
         super().__init__(message)

@@ -17,6 +17,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from stimset.errors import FormatError
+from stimset.gate_entry import gate_document, parse_gate
 from stimset.release import (
     ENVELOPE_FILE,
     MAX_CARD_BYTES,
@@ -27,9 +28,8 @@ from stimset.release import (
     SHARD_PATTERN,
     STATEMENT_FILE,
     STATEMENT_TYPE,
-    CheckResult,
+    Budget,
     FileEntry,
-    GateResult,
     Predicate,
     Statement,
     canonical_json,
@@ -37,10 +37,11 @@ from stimset.release import (
 from stimset.strict import Fields, load_json
 from stimset.windows import WindowSpec
 
+__all__ = ["budget_document", "format_time", "gate_document", "parse_statement", "parse_time", "statement_bytes"]
+
 CARD_FILES = ("CARD.md", "card.json")
 MAX_STIMULI = 100_000_000
 MAX_SEQUENCE = 999_999
-MAX_CHECKS = 200
 MAX_ENTRIES = 1000
 MAX_NUMBERS = 1 << 40
 _AGGREGATE = frozenset({"name", "numbers", "bound", "epsilon", "delta"})
@@ -82,6 +83,7 @@ def statement_bytes(statement: Statement) -> bytes:
             "aggregates": [dict(a) for a in p.aggregates],
             "gate": gate_document(p.gate),
             "software": dict(p.software),
+            **({} if p.budget is None else {"budget": budget_document(p.budget)}),
         },
     }
     try:
@@ -92,25 +94,9 @@ def statement_bytes(statement: Statement) -> bytes:
     return data
 
 
-def gate_document(gate: GateResult) -> dict[str, Any]:
-    """The gate's verdict as plain JSON values, as it stands in the predicate."""
-    return {
-        "admitted": gate.admitted,
-        "policy": gate.policy,
-        "policyDigest": gate.policy_digest,
-        "checks": [
-            {
-                "name": check.name,
-                "value": check.value,
-                "limit": check.limit,
-                "rule": check.rule,
-                "passed": check.passed,
-                "meaning": check.meaning,
-            }
-            for check in gate.checks
-        ],
-        "measurements": dict(gate.measurements),
-    }
+def budget_document(budget: Budget) -> dict[str, Any]:
+    """The privacy budget as plain JSON values, as it stands in the predicate."""
+    return {"epsilon": budget.epsilon, "delta": budget.delta, "entries": budget.entries}
 
 
 def parse_statement(data: bytes) -> Statement:
@@ -134,6 +120,7 @@ def parse_statement(data: bytes) -> Statement:
             "releaseId", "name", "sequence", "custodian", "created", "expires", "simulated", "windowSpec", "stimuli",
             "shards", "files", "teacher", "recipe", "aggregates", "gate", "software",
         ),
+        optional=("budget",),
     )  # fmt: skip
     shards = _shards(body)
     subjects = _subjects(digests, Fields(body.mapping("files"), "predicate: files", digests), shards)
@@ -224,8 +211,9 @@ def _predicate(body: Fields, shards: Mapping[str, int]) -> Predicate:
         teacher=body.mapping("teacher", most=MAX_ENTRIES),
         recipe=body.mapping("recipe", most=MAX_ENTRIES),
         aggregates=_aggregates(body.sequence("aggregates", most=MAX_ENTRIES)),
-        gate=_gate(body.mapping("gate")),
+        gate=parse_gate(body.mapping("gate")),
         software={key: versions.text(key, most=200) for key in software},
+        budget=_budget(body.mapping("budget")) if "budget" in body else None,
     )
 
 
@@ -251,30 +239,10 @@ def _aggregates(entries: list[Any]) -> tuple[dict[str, Any], ...]:
     return tuple(entries)
 
 
-def _gate(document: dict[str, Any]) -> GateResult:
-    """The verdict; a release exists only where every check passed, and a check passed only where its numbers say so."""
-    gate = Fields(document, "predicate: gate", ("admitted", "policy", "policyDigest", "checks", "measurements"))
-    checks = tuple(_check(entry) for entry in gate.sequence("checks", least=1, most=MAX_CHECKS))
-    if not gate.flag("admitted") or not all(check.passed for check in checks):
-        raise FormatError("predicate: the gate did not admit this release; it must not be used")
-    measured = gate.mapping("measurements", most=MAX_ENTRIES)
-    numbers = Fields(measured, "predicate: measurements", measured)
-    return GateResult(
-        admitted=True,
-        policy=gate.text("policy", least=1, most=200),
-        policy_digest=gate.text("policyDigest", pattern=_SHA256),
-        checks=checks,
-        measurements={key: numbers.number(key) for key in measured},
-    )
-
-
-def _check(entry: object) -> CheckResult:
-    fields = Fields(entry, "predicate: check", ("name", "value", "limit", "rule", "passed", "meaning"))
-    name, value, limit = fields.text("name", least=1, most=200), fields.optional_number("value"), fields.number("limit")
-    rule, passed = fields.text("rule"), fields.flag("passed")
-    if rule not in ("<=", ">="):
-        raise FormatError("predicate: a check's 'rule' must be '<=' or '>='")
-    holds = value is not None and (value <= limit if rule == "<=" else value >= limit)
-    if passed != holds:
-        raise FormatError(f"predicate: check '{name}' says {passed}, its numbers say {holds}")
-    return CheckResult(name, value, limit, rule, passed, fields.text("meaning"))
+def _budget(document: dict[str, Any]) -> Budget:
+    """Epsilon and delta stand together: both, or null where no guarantee holds."""
+    fields = Fields(document, "predicate: budget", ("epsilon", "delta", "entries"))
+    epsilon, delta = fields.optional_number("epsilon"), fields.optional_number("delta")
+    if (epsilon is None) != (delta is None) or (epsilon or 0.0) < 0 or not 0 <= (delta or 0.0) <= 1:
+        raise FormatError("predicate: budget: 'epsilon' (at least 0) and 'delta' (0 to 1) must both be numbers, or both null")
+    return Budget(epsilon, delta, fields.integer("entries", 0, MAX_NUMBERS))

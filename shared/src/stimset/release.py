@@ -101,6 +101,31 @@ class CheckResult:
 
 
 @dataclass(frozen=True)
+class ReportDigests:
+    """The gate's report on this set, which stays with the custodian: SHA-256 (hex) of ``report.json`` and of ``report.html``."""
+
+    json: str
+    html: str
+
+
+@dataclass(frozen=True)
+class Override:
+    """Two people let a set leave that the gate refused. It stays visible to everybody who holds the release.
+
+    Attributes:
+        people: role -> name, as they signed: at least two different people in different roles.
+        reason: their own words, 20 to 1,000 characters.
+        failed: names of the checks that failed, in their order: exactly those of the verdict.
+        approval: SHA-256 (hex) of the document that all of them signed before the set was admitted.
+    """
+
+    people: Mapping[str, str]
+    reason: str
+    failed: tuple[str, ...]
+    approval: str
+
+
+@dataclass(frozen=True)
 class GateResult:
     """The gate's verdict as it stands in the signed provenance.
 
@@ -109,6 +134,10 @@ class GateResult:
         policy: name of the policy, and `policy_digest` its SHA-256 (hex).
         checks: every check, in the order in which they ran.
         measurements: every further number that was measured on the way, by name.
+        persons: how many patients the attackers knew; None in releases that do not say.
+        warnings: what is to be read beside the numbers, such as a cohort too small for any claim.
+        report: digests of the custodian's report; None where there is none.
+        override: who let it leave all the same; None unless checks failed.
     """
 
     admitted: bool
@@ -116,6 +145,37 @@ class GateResult:
     policy_digest: str
     checks: tuple[CheckResult, ...]
     measurements: Mapping[str, float]
+    persons: int | None = None
+    warnings: tuple[str, ...] = ()
+    report: ReportDigests | None = None
+    override: Override | None = None
+
+    @property
+    def failed(self) -> tuple[str, ...]:
+        """Names of the checks that did not pass, in their order."""
+        return tuple(check.name for check in self.checks if not check.passed)
+
+    @property
+    def may_leave(self) -> bool:
+        """Whether a release may carry it: every check passed, or an override names exactly those that did not."""
+        if self.override is None:
+            return self.admitted and bool(self.checks) and not self.failed
+        return not self.admitted and bool(self.failed) and self.override.failed == self.failed
+
+
+@dataclass(frozen=True)
+class Budget:
+    """What the cohort has spent of its differential-privacy budget, this release included.
+
+    Attributes:
+        epsilon, delta: composed over everything that was recorded; None where something was read without noise, so that no
+            guarantee holds.
+        entries: how many recorded uses were composed.
+    """
+
+    epsilon: float | None
+    delta: float | None
+    entries: int
 
 
 @dataclass(frozen=True)
@@ -137,6 +197,7 @@ class Predicate:
             epsilon and delta (None where no noise was added).
         gate: the measured verdict.
         software: versions of what made it.
+        budget: the cohort's cumulative privacy budget; None in releases that do not say.
     """
 
     release_id: str
@@ -154,6 +215,7 @@ class Predicate:
     aggregates: tuple[Mapping[str, Any], ...]
     gate: GateResult
     software: Mapping[str, str]
+    budget: Budget | None = None
 
 
 @dataclass(frozen=True)

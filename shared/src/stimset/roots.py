@@ -14,7 +14,7 @@ import hashlib
 import hmac
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from types import MappingProxyType
@@ -49,6 +49,7 @@ class TrustedRoot:
         expires: UTC; nothing is verified by this root from then on.
         keys: key id -> public key of the role ``targets``.
         threshold: how many of `keys` must sign a release.
+        online: key id -> public key of the role ``timestamp``: what the daemon signs with.
     """
 
     fingerprint: str
@@ -56,6 +57,7 @@ class TrustedRoot:
     expires: datetime
     keys: Mapping[str, PublicKey]
     threshold: int
+    online: Mapping[str, PublicKey] = field(default_factory=lambda: MappingProxyType({}))
 
     @property
     def persons(self) -> int:
@@ -132,7 +134,7 @@ def _trusted(data: bytes, fingerprint: str, former: bytes | None) -> TrustedRoot
             read_metadata(former, Root).signed.verify_delegate(Root.type, metadata.signed_bytes, metadata.signatures)
         root.verify_delegate(Root.type, metadata.signed_bytes, metadata.signatures)
         role = root.roles["targets"]
-        chosen = {keyid: keys[keyid] for keyid in sorted(role.keyids)}
+        chosen, online = ({keyid: keys[keyid] for keyid in sorted(root.roles[name].keyids)} for name in ("targets", "timestamp"))
     except UnsignedMetadataError as error:
         raise SignatureInvalid(f"the root is not signed as it demands ({error}); get it again") from None
     except (RepositoryError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
@@ -140,8 +142,9 @@ def _trusted(data: bytes, fingerprint: str, former: bytes | None) -> TrustedRoot
     if not 1 <= role.threshold <= len(chosen):
         raise FormatError("root: the threshold of 'targets' can't be met by its keys")
     return TrustedRoot(
-        fingerprint, root.version, root.expires.replace(tzinfo=UTC), MappingProxyType(chosen), role.threshold
-    )
+        fingerprint, root.version, root.expires.replace(tzinfo=UTC), MappingProxyType(chosen), role.threshold,
+        MappingProxyType(online),
+    )  # fmt: skip
 
 
 def read_metadata(data: bytes, kind: type[S]) -> Metadata[S]:

@@ -121,19 +121,23 @@ class Fields:
         document: what `load_json` gave, or a part of it.
         where: the object's place, for messages.
         names: the fields that it must have.
+        optional: fields that it may have besides; `in` tells whether it does.
 
     Raises:
-        FormatError: `document` is no object, or its fields are not exactly `names`.
+        FormatError: `document` is no object, or its fields are not exactly `names` and some of `optional`.
     """
 
-    def __init__(self, document: object, where: str, names: Iterable[str]) -> None:
+    def __init__(self, document: object, where: str, names: Iterable[str], optional: Iterable[str] = ()) -> None:
         if not isinstance(document, Mapping):
             raise FormatError(f"{where}: an object is expected")
-        if set(document) != (wanted := set(names)):
-            wrong = ", ".join(sorted(str(name)[:40] for name in set(document) ^ wanted)[:8])
+        if differing := (set(document) - set(optional)) ^ set(names):
+            wrong = ", ".join(sorted(str(name)[:40] for name in differing)[:8])
             raise FormatError(f"{where}: fields are missing or unknown: {wrong}")
         self._document = document
         self._where = where
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._document
 
     def _fail(self, name: str, expected: str) -> NoReturn:
         raise FormatError(f"{self._where}: '{name}' must be {expected}")

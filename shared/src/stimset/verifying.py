@@ -61,7 +61,7 @@ from stimset.sealed import Sealed
 from stimset.shards import ShardScan, hash_file, parse_shard
 from stimset.windows import WindowSpec
 
-__all__ = ["TrustedRoot", "VerifiedRelease", "check_files", "check_proposal", "verify", "verify_envelope"]
+__all__ = ["TrustedRoot", "VerifiedRelease", "check_files", "check_proposal", "check_signatures", "verify", "verify_envelope"]
 
 TensorDataset: TypeAlias = Any  # torch.utils.data.TensorDataset, which is not imported here
 _SEAL = object()
@@ -232,7 +232,7 @@ def _check(
 ) -> tuple[Statement, tuple[str, ...], datetime]:
     """Every promise, in the order of the module's docstring."""
     envelope = parse_envelope(read_plain(folder, ENVELOPE_FILE, MAX_ENVELOPE_BYTES))
-    signed_by = _check_signatures(envelope, root, threshold)
+    signed_by = check_signatures(envelope, root, threshold)
     _check_statement_file(folder, envelope.payload)
     statement = parse_statement(envelope.payload)
     valid_until = _valid_until(statement, root, _in_utc(now or datetime.now(UTC)))
@@ -263,7 +263,7 @@ def verify_envelope(
         FormatError, UnknownSigner, SignatureInvalid, Expired: as `verify`.
     """
     envelope = parse_envelope(data)
-    _check_signatures(envelope, root, root.threshold)
+    check_signatures(envelope, root, root.threshold)
     statement = parse_statement(envelope.payload)
     _valid_until(statement, root, _in_utc(now or datetime.now(UTC)))
     return envelope.payload, statement
@@ -281,10 +281,20 @@ def _in_utc(moment: datetime) -> datetime:
     return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
 
 
-def _check_signatures(envelope: Envelope, root: TrustedRoot, threshold: int) -> tuple[str, ...]:
-    """Hold every signature by a known key, and count distinct key bytes against the threshold."""
-    if envelope.payload_type != PAYLOAD_TYPE:
-        raise FormatError(f"envelope: the payload is not of type {PAYLOAD_TYPE}")
+def check_signatures(
+    envelope: Envelope, root: TrustedRoot, threshold: int, *, payload_type: str = PAYLOAD_TYPE
+) -> tuple[str, ...]:
+    """Hold every signature by a known key, and count distinct key bytes against the threshold.
+
+    Returns:
+        Ids of the root's keys whose signatures hold, sorted.
+
+    Raises:
+        FormatError: the payload is of another type.
+        UnknownSigner, SignatureInvalid: as `verify`.
+    """
+    if envelope.payload_type != payload_type:
+        raise FormatError(f"envelope: the payload is not of type {payload_type}")
     known = [(root.keys[s.keyid], s.value) for s in envelope.signatures if s.keyid in root.keys]
     if not known:
         raise UnknownSigner(

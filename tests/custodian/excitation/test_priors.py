@@ -8,9 +8,7 @@ import pytest
 from custodian.excitation.priors import NoisePrior, SpectralPrior, SplicedPrior, build_prior
 from custodian.excitation.recipe import Start
 from custodian.excitation.statistics import (
-    MAX_WINDOWS_PER_PERSON,
     MIN_PERSONS_PER_PROTOTYPE,
-    bounded,
     log_energies,
     prototypes,
 )
@@ -54,12 +52,6 @@ def test_a_draw_is_no_window_of_a_patient():
     flat, true = values.reshape(300, -1), training.values.reshape(len(training), -1)
     nearest = np.sqrt(((flat[:, None, :] - true[None]) ** 2).mean(-1)).min(1)
     assert nearest.min() > 0.2
-
-
-def test_a_patient_adds_a_bounded_part():
-    rows = bounded(np.repeat([0, 1], [5000, 50]), np.arange(5050), np.random.default_rng(0))
-    assert np.sum(rows < 5000) == MAX_WINDOWS_PER_PERSON
-    assert np.sum(rows >= 5000) == 50
 
 
 def test_prototypes_belong_to_several_persons():

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from stimset.errors import ConfigError
-from stimset.learning.networks import MAX_MEMBERS, NETWORKS, build_network
+from stimset.learning.networks import GROUP_NORM, MAX_MEMBERS, NETWORKS, build_network
 from stimset.learning.training import (
     TrainingPlan,
     Validation,
@@ -14,6 +14,7 @@ from stimset.learning.training import (
     shifted,
     soft_cross_entropy,
     soft_targets,
+    strangers,
     train,
 )
 
@@ -79,7 +80,9 @@ def test_training_learns_is_deterministic_and_keeps_the_best_epoch():
     assert best > 0.9
     assert np.mean(predict(network, vx).argmax(1) == vy) == best
     again, _ = once()
-    assert all(torch.equal(a, b) for a, b in zip(network.state_dict().values(), again.state_dict().values(), strict=True))
+    assert all(
+        torch.equal(a, b) for a, b in zip(network.state_dict().values(), again.state_dict().values(), strict=True)
+    )
 
 
 def test_it_stops_when_nothing_gets_better_and_small_sets_get_their_steps():
@@ -110,7 +113,40 @@ def test_soft_cross_entropy_against_an_independent_computation():
     torch.testing.assert_close(soft_cross_entropy(logits, targets), torch.nn.functional.cross_entropy(logits, targets))
 
 
-@pytest.mark.parametrize("wrong", [{"epochs": 0}, {"batch": 1}, {"learning_rate": 0.0}])
+def test_mixup_across_groups_never_mixes_within_one():
+    torch.manual_seed(0)
+    groups = torch.tensor([0] * 20 + [1] * 3 + [7] * 2)
+    for _ in range(20):
+        assert (groups[strangers(groups)] != groups).all()
+    alone = strangers(torch.zeros(5, dtype=torch.long))
+    assert ((alone >= 0) & (alone < 5)).all()
+    # The target tells the partner's class: here a class is a group, so every mixture must have two.
+    _, target = augment(torch.zeros(25, 1, 4), torch.eye(8)[groups], TrainingPlan(mixup=5.0), groups)
+    assert ((target > 0).sum(1) == 2).all()
+
+
+def test_a_plans_dropout_holds_in_training_and_groups_reach_mixup():
+    x, y = task(64)
+    network = build_network("mlp", 1, 40, 2, seed=0)
+    train(network, x, soft_targets(y, 2), TrainingPlan(epochs=1, batch=32, dropout=0.6, mixup=0.4), seed=0, groups=y)
+    assert {layer.p for layer in network.modules() if isinstance(layer, torch.nn.Dropout)} == {0.6}
+
+
+def test_a_network_without_batch_normalisation_has_a_name_of_its_own():
+    plain, grouped = (build_network(name, 1, 40, 2, seed=3) for name in ("cnn", "cnn" + GROUP_NORM))
+    norms = [layer for layer in plain.modules() if isinstance(layer, torch.nn.BatchNorm1d)]
+    assert norms
+    assert not any(isinstance(layer, torch.nn.BatchNorm1d) for layer in grouped.modules())
+    assert sum(isinstance(layer, torch.nn.GroupNorm) for layer in grouped.modules()) == len(norms)
+    pair = build_network("cnn-gn+spectral_mlp-gn", 1, 40, 2, seed=0).eval()
+    assert pair(torch.zeros(2, 1, 40)).shape == (2, 2)
+    with pytest.raises(ConfigError, match="no network 'oracle-gn'"):
+        build_network("oracle-gn", 1, 40, 2, seed=0)
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"epochs": 0}, {"batch": 1}, {"learning_rate": 0.0}, {"dropout": 1.0}, {"dropout": -0.1}]
+)
 def test_an_impossible_plan_is_refused(wrong):
     with pytest.raises(ConfigError):
         TrainingPlan(**wrong)

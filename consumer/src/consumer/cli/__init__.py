@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from consumer.cli import measuring, setup, students, transfer, verify
+from consumer.cli import measuring, setup, students, transfer, verify, witness
 
 app = typer.Typer(
     name="consumer",
@@ -15,7 +15,7 @@ app = typer.Typer(
     "The usual order: [b]init[/b] · [b]trust[/b] · [b]list[/b] · [b]pull[/b] · [b]verify[/b] · [b]train[/b] · [b]benchmark[/b] · "
     "[b]export[/b] · [b]predict[/b].",
 )
-for module in (setup, transfer, verify, students, measuring):
+for module in (setup, transfer, verify, students, measuring, witness):
     module.register(app)
 
 

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from stimset.console import FORMAT_OPTION, Format, err, reports_errors, show
+from consumer.cli.verify import OverrideOption, PolicyOption
+from stimset.console import FORMAT_OPTION, Format, err, gate_notes, reports_errors, show
 
 if TYPE_CHECKING:
     from consumer.config import Home
@@ -90,6 +91,8 @@ def pull(
     custodian: FromOption = None,
     series: SeriesOption = None,
     address: AddressOption = None,
+    policy: PolicyOption = None,
+    accept_override: OverrideOption = False,
     home: HomeOption = None,
     format: Format = FORMAT_OPTION,
 ) -> None:
@@ -97,10 +100,13 @@ def pull(
 
     Builds on 'trust add'. Leaves HOME/releases/RELEASE_ID once every signature, digest and number in it holds; until
     then the files lie in HOME/releases/.partial-RELEASE_ID. A release that is here is verified again, not fetched.
+    What --policy does not accept, or a release whose gate was overridden, is refused before its files are fetched
+    (exit code 19; 'consumer verify --help' says more).
 
-    Example: consumer pull apnea-nights-0003
+    Example: consumer pull apnea-nights-0003 --policy ours.toml
     """
     from consumer import pipeline
+    from consumer.acceptance import load_acceptance
     from consumer.api import latest
     from consumer.client import Client
     from consumer.config import Home
@@ -108,12 +114,15 @@ def pull(
 
     opened = Home.open(home)
     chosen = find(opened, custodian)
+    acceptance = load_acceptance(policy, accept_override=accept_override)
     with Client.to(chosen, opened, address=address) as client:
         wanted = latest(client.list_releases(), series) if release_id == "latest" else release_id
         destination = opened.releases / wanted
         with _bar(wanted) as on_progress:
             named = release_id != "latest"
-            release = pipeline.pull(opened, chosen, client, wanted, deliberate=named, on_progress=on_progress)
+            release = pipeline.pull(
+                opened, chosen, client, wanted, deliberate=named, on_progress=on_progress, acceptance=acceptance
+            )  # fmt: skip
     predicate = release.predicate
     show(
         format,
@@ -130,6 +139,7 @@ def pull(
         f"[bold]{release.id}[/bold]: {predicate.stimuli} stimuli"
         f"{' of simulated patients' if predicate.simulated else ''}, verified, valid until {predicate.expires[:10]}",
         f"{destination}",
+        *gate_notes(predicate.gate),
     )
 
 

@@ -9,15 +9,23 @@ import typer
 
 from consumer.config import Home
 from stimset import console
-from stimset.errors import ConfigError, UnknownSigner
+from stimset.errors import ConfigError, ContentMismatch, UnknownSigner
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
+    from consumer.acceptance import Acceptance
     from stimset.verifying import TrustedRoot, VerifiedRelease
 
 PIN_FILE = "custodian.toml"
 ROOT_FILE = "root.json"
+
+PolicyOption = Annotated[
+    Path | None, typer.Option("--policy", help="Our own demands as TOML, or 'partner', the shipped example; exit code 19 where unmet.")
+]
+OverrideOption = Annotated[
+    bool, typer.Option("--accept-override", help="Take a release though two people overrode the custodian's gate.")
+]
 
 
 def register(app: typer.Typer) -> None:
@@ -37,6 +45,11 @@ def verify_release(
     custodian: Annotated[
         str | None, typer.Option("--custodian", help="One trusted custodian of the home; else all are tried.")
     ] = None,
+    policy: PolicyOption = None,
+    accept_override: OverrideOption = False,
+    report: Annotated[
+        Path | None, typer.Option("--report", help="A gate report that the custodian handed over; must be the one that was signed.")
+    ] = None,
     home: Annotated[Path | None, typer.Option("--home", help="The consumer's home folder; else CONSUMER_HOME.")] = None,
     format: console.Format = console.FORMAT_OPTION,
 ) -> None:
@@ -46,15 +59,21 @@ def verify_release(
     For an ONNX file, its .lineage.json must lie beside it; the chain is followed to the custodian's root.
     Leaves nothing. Exit codes by cause: 0 holds; 5 bad or too few signatures; 15 nobody known signed (swapped key,
     wrong root); 6 a changed byte; 16 a missing file; 17 an extra file; 18 a truncated file; 7 expired; 9 withdrawn, as
-    the custodian said at the last contact; 4 not a release, or numbers outside the signed bounds; 3 no usable root.
+    the custodian said at the last contact; 4 not a release, or numbers outside the signed bounds; 3 no usable root;
+    19 every promise holds, but --policy does not accept it, or two people overrode the custodian's gate.
 
-    Example: consumer verify apnea-0001 --root root.json --fingerprint 4f2a...
+    A policy is a TOML file with our own demands: limits on what the custodian measured and signed (at_most, at_least), recipes and
+    training regimes, a greatest epsilon, a least number of patients. '--policy partner' uses the shipped example.
+
+    Example: consumer verify apnea-0001 --root root.json --fingerprint 4f2a... --policy ours.toml
     """
+    from consumer.acceptance import load_acceptance
     from stimset.verifying import verify
 
+    acceptance = load_acceptance(policy, accept_override=accept_override)
     candidates = _roots(root, fingerprint, custodian, home)
     if folder.suffix == ".onnx":
-        _verify_student(folder, candidates, None if root is not None else home, format)
+        _verify_student(folder, candidates, None if root is not None else home, acceptance, format)
         return
     for position, (trusted_as, trusted) in enumerate(candidates):
         try:
@@ -70,8 +89,27 @@ def verify_release(
                 "algorithms": sorted({trusted.keys[keyid].algorithm for keyid in release.signed_by}),
                 "hybrid": trusted.hybrid,
             }
-            console.show(format, _document(release, trusted_as) | signers, *_rendered(release, trusted_as, trusted))
+            if report is not None:
+                _hold_report(release, report)
+            unmet = list(acceptance.unmet(release.predicate))
+            judged = {"policy": acceptance.name, "accepted": not unmet, "unmet": unmet}
+            console.show(format, _document(release, trusted_as) | signers | judged, *_rendered(release, trusted_as, trusted))
+            acceptance.hold(release.predicate)
             return
+
+
+def _hold_report(release: VerifiedRelease, file: Path) -> None:
+    """Raise ContentMismatch unless a file is the gate's report, as JSON or as page, whose digest was signed with the release."""
+    import hashlib
+
+    signed = release.predicate.gate.report
+    try:
+        with file.open("rb") as source:
+            digest = hashlib.file_digest(source, "sha256").hexdigest()
+    except OSError as error:
+        raise ConfigError(f"{file} can't be read ({error.strerror})") from None
+    if signed is None or digest not in (signed.json, signed.html):
+        raise ContentMismatch(f"{file.name} is not the gate's report that was signed with {release.id}; ask the custodian for it again")
 
 
 def _roots(
@@ -114,7 +152,7 @@ def _pin(path: Path) -> str:
 
 
 def _verify_student(
-    onnx: Path, candidates: list[tuple[str, TrustedRoot]], home: Path | None, format: console.Format
+    onnx: Path, candidates: list[tuple[str, TrustedRoot]], home: Path | None, acceptance: Acceptance, format: console.Format
 ) -> None:
     """Follow a student's chain and say what it proves, and what it does not."""
     from rich.table import Table
@@ -143,7 +181,9 @@ def _verify_student(
         ("not proven", "that it was trained on this release: that is the word of whoever trained it"),
     ):
         table.add_row(name, Text(value, overflow="fold"))
-    console.show(format, document, table)
+    document |= {"policy": acceptance.name, "accepted": not list(acceptance.unmet(p))}
+    console.show(format, document, *console.gate_notes(p.gate), table)
+    acceptance.hold(p)
 
 
 def _custodian_folder(trusted_as: str, home: Path | None) -> Path | None:
@@ -164,7 +204,7 @@ def _refuse_withdrawn(release: VerifiedRelease, trusted_as: str, home: Path | No
 
 
 def _document(release: VerifiedRelease, trusted_as: str) -> dict[str, Any]:
-    from stimset.provenance import format_time, gate_document
+    from stimset.provenance import budget_document, format_time, gate_document
 
     p = release.predicate
     return {
@@ -183,6 +223,7 @@ def _document(release: VerifiedRelease, trusted_as: str) -> dict[str, Any]:
         "window_spec_sha256": p.window_spec.digest(),
         "files": [{"name": f.name, "size": f.size, "sha256": f.sha256} for f in release.statement.subjects],
         "gate": gate_document(p.gate),
+        "budget": None if p.budget is None else budget_document(p.budget),
         "folder": str(release.folder),
     }
 
@@ -217,5 +258,6 @@ def _rendered(release: VerifiedRelease, trusted_as: str, trusted: TrustedRoot) -
     title = Text(f"What the gate found (policy {p.gate.policy})")
     gate = Table("check", "measured", "limit", "what it says", title=title)
     for check in p.gate.checks:
-        gate.add_row(Text(check.name), f"{check.value:.4g}", f"{check.rule} {check.limit:.4g}", Text(check.meaning))
-    return [head, checked, gate]
+        measured = "not measured" if check.value is None else f"{check.value:.4g}"
+        gate.add_row(Text(check.name), measured, f"{check.rule} {check.limit:.4g}", Text(check.meaning))
+    return [*console.gate_notes(p.gate), head, checked, gate]

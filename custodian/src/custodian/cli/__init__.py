@@ -4,7 +4,22 @@ from __future__ import annotations
 
 import typer
 
-from custodian.cli import approvals, audit, excite, ingest, partners, releases, serve, setup, train
+from custodian.cli import (
+    approvals,
+    audit,
+    backup,
+    budget,
+    excite,
+    ingest,
+    log,
+    migrate,
+    override,
+    partners,
+    releases,
+    serve,
+    setup,
+    train,
+)
 
 app = typer.Typer(
     name="custodian",
@@ -15,7 +30,7 @@ app = typer.Typer(
     "The usual order: [b]init[/b] · [b]ingest[/b] · [b]train[/b] · [b]excite[/b] · [b]audit[/b] · [b]release build[/b] · "
     "[b]partner add[/b] · [b]serve[/b]. Each command says on what it builds and what it leaves.",
 )
-for module in (setup, ingest, train, excite, audit, releases, approvals, partners, serve):
+for module in (setup, ingest, train, excite, audit, budget, releases, approvals, override, partners, serve, log, backup, migrate):
     module.register(app)
 
 

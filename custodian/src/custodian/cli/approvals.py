@@ -98,7 +98,7 @@ def sign_root(
     document["roles"] = {name: {"threshold": t, "keys": n} for name, (t, n) in found.roles.items()}
     lines = [f"{name}: {threshold} of {keys} keys must sign" for name, (threshold, keys) in sorted(found.roles.items())]
     lines += [f"valid until {found.expires:%Y-%m-%d}", f"words  {found.words}"]
-    if _agreed(words, found.words):
+    if agreed(words, found.words):
         from custodian.publish.keys import passphrase
 
         if out is None:
@@ -223,7 +223,7 @@ def approve(
     from custodian.publish.officer import examine
 
     found = examine(proposal, home)
-    signed = _agreed(words, found.words)
+    signed = agreed(words, found.words)
     if signed:
         from custodian.publish.keys import passphrase
 
@@ -318,7 +318,7 @@ def _changed(format: console.Format, document: dict[str, Any], done: str, propos
         show_proposal(format, proposal)
 
 
-def _agreed(heard: str | None, expected: str) -> bool:
+def agreed(heard: str | None, expected: str) -> bool:
     """Whether to sign: the words that were heard are those of what lies here.
 
     Raises:
@@ -362,6 +362,7 @@ def _rendered(proposal: Proposal, signed: bool) -> list[RenderableType]:
         p = proposal.statement.predicate
         patients = "SIMULATED patients" if p.simulated else "real patients"
         shown.append(Text(f"{p.release_id}: {p.stimuli} stimuli of {patients}, by {p.custodian}, until {p.expires}"))
+        shown += console.gate_notes(p.gate)
         table = Table("check", "measured", "limit", "what it says", title=Text(f"Gate: policy {p.gate.policy}"))
         for check in p.gate.checks:
             value = "not measured" if check.value is None else f"{check.value:.4g}"

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from custodian.cli.options import HomeOption, SeedOption, SetOption, set_folder
+from custodian.cli.options import DeviceOption, HomeOption, SeedOption, SetOption, set_folder
 from custodian.config import Home
 from stimset import console
-from stimset.errors import ReleaseRefused
+from stimset.errors import ConfigError, ReleaseRefused
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -27,6 +27,26 @@ def register(app: typer.Typer) -> None:
 def audit(
     set_name: SetOption = "main",
     policy: Annotated[Path | None, typer.Option("--policy", help="Your policy as TOML; else the shipped one.")] = None,
+    deep: Annotated[
+        bool, typer.Option("--deep", help="Membership, attributes, canaries first: by shadow teachers; about an hour.")
+    ] = False,
+    shadows: Annotated[
+        int, typer.Option("--shadows", min=4, max=512, help="--deep: shadow worlds; an even number.")
+    ] = 16,
+    canary_worlds: Annotated[
+        int,
+        typer.Option("--canary-worlds", min=0, max=512, help="--deep: worlds with planted persons; 0 leaves them out."),
+    ] = 8,
+    stimuli: Annotated[int, typer.Option("--stimuli", min=50, help="--deep: stimuli of each shadow release.")] = 3000,
+    students: Annotated[
+        str, typer.Option("--students", help="--deep: families that learn each shadow release, joined by commas.")
+    ] = "cnn,knn",
+    workers: Annotated[
+        int | None, typer.Option("--workers", min=1, max=256, help="--deep: processes; else one per core.")
+    ] = None,
+    device: DeviceOption = "cpu",
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="--deep: say what it will cost, and do nothing.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="--deep: don't ask before it starts.")] = False,
     seed: SeedOption = 0,
     home: HomeOption = None,
     format: console.Format = console.FORMAT_OPTION,
@@ -36,7 +56,17 @@ def audit(
     Builds on 'custodian excite'. Leaves the sealed verdict beside the set. Every check must pass; one that could not run counts as failed.
     Exit code 0: admitted; 10: refused, each failed check on its own line.
 
-    Example: custodian audit --set main --policy strict.toml
+    With --deep, shadow teachers are trained on random halves of all persons first, and shadow releases are made of them. Was a person
+    inside? What are their sex, age, BMI? Are planted canaries found? Interrupt it at any moment; the same command goes on. Its findings
+    stay beside the set, and count in this and every later audit of it.
+
+    Examples:
+
+        custodian audit --set main --policy strict.toml
+
+        custodian audit --deep --dry-run
+
+        custodian audit --deep --workers 2 --yes
     """
     from custodian import pipeline
     from custodian.cohort import Cohort
@@ -49,6 +79,16 @@ def audit(
     cohort = Cohort.load(opened.cohort)
     pipeline.load_teachers(opened, cohort)  # the gate compares with the very cohort that the teacher saw
     candidates = CandidateSet.load(set_folder(opened, set_name))
+    if dry_run and not deep:
+        raise ConfigError("--dry-run says what a deep audit costs; give --deep too")
+    if deep:
+        from custodian.cli.deep import Options, deepen
+
+        options = Options(
+            shadows, canary_worlds, stimuli, tuple(students.split(",")), workers, device, seed, dry_run, yes, format
+        )
+        if not deepen(opened, cohort, candidates, options):
+            return
     refused: ReleaseRefused | None = None
     with console.progress("auditing", checks_to_run(chosen)) as step:
         try:

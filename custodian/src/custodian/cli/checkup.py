@@ -173,9 +173,9 @@ def _until(name: str, end: datetime, what: str, remedy: str) -> Finding:
 def _database(home: Home) -> Finding:
     from custodian.state.database import Partners
 
-    if not home.database.is_file():
+    if not home.settings().database and not home.database.is_file():
         return Finding("database", State.FAILED, f"{home.database} is missing", "restore it from a backup")
-    partners = Partners.open(home.database)
+    partners = Partners.open(home)
     try:
         partners.check()
         everyone = partners.list()

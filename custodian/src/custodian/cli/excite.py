@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -20,7 +20,7 @@ def register(app: typer.Typer) -> None:
 @console.reports_errors
 def excite(
     recipe: Annotated[
-        str, typer.Option("--recipe", help="A shipped recipe (spectral, prior, noise, paper) or a TOML file.")
+        str, typer.Option("--recipe", help="A shipped recipe (spectral, swift, prior, noise, paper, deepinversion, zskd) or a TOML file.")
     ] = "spectral",
     count: Annotated[int, typer.Option("--count", min=1, max=10_000_000, help="How many stimuli.")] = 8000,
     set_name: SetOption = "main",
@@ -28,22 +28,41 @@ def excite(
     restart: Annotated[bool, typer.Option("--restart", help="Throw away what lies in the set and begin anew.")] = False,
     seed: SeedOption = 0,
     device: DeviceOption = "auto",
+    engine: Annotated[
+        Literal["local", "ray"],
+        typer.Option("--engine", help="Where workers run: on this machine, or on a Ray cluster (extra [ray])."),
+    ] = "local",
+    workers: Annotated[
+        int | None, typer.Option("--workers", min=1, help="Shards in work at once.", show_default="one per core or GPU")
+    ] = None,
+    ray_address: Annotated[
+        str | None,
+        typer.Option("--ray-address", help="HOST:PORT of the head of a running Ray cluster.", show_default=False),
+    ] = None,
     home: HomeOption = None,
     format: console.Format = console.FORMAT_OPTION,
 ) -> None:
     """Excite the teacher's neurons into artificial stimuli, and inhibit what points at single patients.
 
     Builds on 'custodian train'. Leaves HOME/candidates/SET: shards of 1,000 stimuli with soft labels. Interrupted work goes on
-    where it was. Nothing of it may leave before 'custodian audit' admits it.
+    where it was, a worker that dies is replaced, and neither engine nor number of workers changes a byte of the set (on CPUs of one
+    kind). Nothing of it may leave before 'custodian audit' admits it.
+
+    A Ray cluster must be one of the hospital's own: it sees the teacher, though no recording. We insist on RAY_AUTH_MODE=token.
 
     Example: custodian excite --recipe spectral --count 8000 --set main
+
+    Example: custodian excite --count 1000000 --engine ray --ray-address gpu-head.hospital.internal:6379
     """
     from custodian import pipeline
     from custodian.cohort import Cohort
     from custodian.device import choose_device
+    from custodian.excitation.pools import Engine, pool_of
     from custodian.excitation.recipe import load_recipe
 
     opened = Home.open(home)
+    place = choose_device(device)
+    pool = pool_of(Engine(engine), workers, ray_address, place)
     chosen = load_recipe(recipe)
     cohort = Cohort.load(opened.cohort)
     teachers = pipeline.load_teachers(opened, cohort)
@@ -60,7 +79,8 @@ def excite(
             count=count,
             seed=seed,
             batch=batch,
-            device=choose_device(device),
+            device=place,
+            pool=pool,
             on_step=step,
         )
     read = [f"{a['numbers']} numbers: {a['name']} ({a['bound']})" for a in candidates.aggregates] or ["nothing"]

@@ -84,12 +84,21 @@ def ingest(
     records = _records(source, labels, only, simulated, minutes, download, seed)
     chosen = _spec(spec, preset, records, simulated, download)
     from custodian import pipeline
+    from stimset.records import read_demographics
 
     if dry_run:
         _dry_run(records, chosen)
         return
     with console.progress("reading recordings", len(records)) as step:
-        cohort = pipeline.ingest(opened, records, chosen, validation_share=validation, seed=seed, on_step=step)
+        cohort = pipeline.ingest(
+            opened,
+            records,
+            chosen,
+            demographics=read_demographics(source) if source else None,
+            validation_share=validation,
+            seed=seed,
+            on_step=step,
+        )
     console.show(format, _cohort_document(cohort), *_cohort_text(cohort))
 
 

@@ -108,7 +108,7 @@ def list_partners(home: HomeOption = None, format: Format = FORMAT_OPTION) -> No
 
     table = Table("partner", "state", "may fetch", "expires", "certificate (SHA-256)")
     rows = []
-    for partner in Partners.open(Home.open(home).database).list():
+    for partner in Partners.open(Home.open(home)).list():
         revoked = None if partner.revoked_at is None else f"{partner.revoked_at:%Y-%m-%dT%H:%M:%SZ}"
         state = "valid" if revoked is None else f"revoked {revoked[:10]}"
         table.add_row(
@@ -146,7 +146,7 @@ def revoke(
     from custodian.config import Home
     from custodian.state.database import Partners
 
-    partner = Partners.open(Home.open(home).database).revoke(name)
+    partner = Partners.open(Home.open(home)).revoke(name)
     show(format, {"partner": partner.name, "revoked": f"{partner.revoked_at:%Y-%m-%dT%H:%M:%SZ}"}, f"{name} is revoked")
 
 
@@ -164,7 +164,7 @@ def grant(
     from custodian.config import Home
     from custodian.state.database import Partners
 
-    partner = Partners.open(Home.open(home).database).grant(name, series)
+    partner = Partners.open(Home.open(home)).grant(name, series)
     granted = list(partner.grants)
     show(format, {"partner": partner.name, "grants": granted}, f"{name} may fetch {', '.join(granted)}")
 

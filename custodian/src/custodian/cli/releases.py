@@ -58,6 +58,8 @@ def build(
     from custodian.publish.publishing import propose, publish
 
     admitted = readmit(opened, set_name)
+    for note in console.gate_notes(admitted.result):
+        console.err.print(note)
     if not set(root.keys) <= {signer.keyid for signer in signers}:
         with console.progress(f"proposing {name}", admitted.candidates.count) as step:
             proposal = propose(admitted, opened, signers, name=name, on_progress=step)
@@ -140,7 +142,7 @@ def show(
         "signed_by": list(verified.signed_by),
         "root_fingerprint": verified.root_fingerprint,
     }
-    console.show(format, document, _catalogue([summary]), _gate_table(p), _file_table(store, release_id))
+    console.show(format, document, _catalogue([summary]), *console.gate_notes(p.gate), _gate_table(p), _file_table(store, release_id))
 
 
 def _store(home: Path | None) -> ReleaseStore:
@@ -183,7 +185,8 @@ def _gate_table(predicate: Predicate) -> Table:
 
     table = Table("check", "measured", "limit", "what it says", title=Text(f"Gate: policy {predicate.gate.policy}"))
     for check in predicate.gate.checks:
-        table.add_row(Text(check.name), f"{check.value:.4g}", f"{check.rule} {check.limit:.4g}", Text(check.meaning))
+        value = "not measured" if check.value is None else f"{check.value:.4g}"
+        table.add_row(Text(check.name), value, f"{check.rule} {check.limit:.4g}", Text(check.meaning))
     return table
 
 

@@ -11,11 +11,15 @@ import torch
 from torch import Tensor, nn
 
 from custodian.excitation.objectives import Objective, Responses
+from custodian.excitation.parametrisations import Parametrisation, Time
+from custodian.excitation.taps import tapped
+
+IN_TIME = Time()
 
 
 def ascend(
-    start: Tensor, wanted: Tensor, objective: Objective, teacher: nn.Module, identity: Sequence[nn.Module] = (), *, steps: int,
-    learning_rate: float, clip: float,
+    start: Tensor, wanted: Tensor, objective: Objective, teacher: nn.Module, identity: Sequence[nn.Module] = (),
+    references: Sequence[nn.Module] = (), *, steps: int, learning_rate: float, clip: float, parametrisation: Parametrisation = IN_TIME,
 ) -> Tensor:  # fmt: skip
     """Follow the objective's gradient from `start`.
 
@@ -25,23 +29,41 @@ def ascend(
         objective: what is minimised; see `custodian.excitation.objectives`.
         teacher: maps stimuli to logits ``(batch, classes)``; must be in evaluation mode.
         identity: networks with logits ``(batch, persons)``, likewise.
+        references: networks with logits ``(batch, classes)``, likewise.
         steps: of Adam; 0 returns the start.
         learning_rate: in normalised units per step.
         clip: stimuli are held within ``[-clip, clip]``.
+        parametrisation: the coordinates that are stepped.
 
     Returns:
-        Stimuli ``(batch, channels, samples)``. Adam works element by element and no cost couples two stimuli, so each result
-        depends on its own start alone.
+        Stimuli ``(batch, channels, samples)``. Adam works element by element, so each result depends on its own start alone, or, with an
+        objective that couples them, on those of its group.
     """
-    stimuli = start.clone().requires_grad_(True)
-    optimiser = torch.optim.Adam([stimuli], lr=learning_rate)
-    for _ in range(steps):
-        responses = Responses(stimuli, start, wanted, teacher(stimuli), tuple(network(stimuli) for network in identity))
-        # Summed over the batch, so that a stimulus's gradient does not shrink as the batch grows (Adam's epsilon would notice).
-        cost = objective(responses)[0] * len(start)
-        optimiser.zero_grad(set_to_none=True)
-        cost.backward(inputs=[stimuli])  # type: ignore[no-untyped-call]
-        optimiser.step()
-        with torch.no_grad():
-            stimuli.clamp_(-clip, clip)
-    return stimuli.detach()
+    if steps == 0:
+        return start.clone()
+    leaf = parametrisation.encode(start).requires_grad_(True)
+    optimiser = torch.optim.Adam([leaf], lr=learning_rate)
+    with tapped(teacher, objective.taps) as seen:
+        for _ in range(steps):
+            stimuli = parametrisation.decode(leaf)
+            responses = Responses(
+                stimuli, start, wanted, teacher(stimuli), tuple(network(stimuli) for network in identity),
+                tuple(network(stimuli) for network in references), seen,
+            )  # fmt: skip
+            # Summed over the batch, so that a stimulus's gradient does not shrink as the batch grows (Adam's epsilon would notice).
+            cost = objective(responses)[0] * len(start)
+            optimiser.zero_grad(set_to_none=True)
+            cost.backward(inputs=[leaf])  # type: ignore[no-untyped-call]
+            optimiser.step()
+            with torch.no_grad():
+                _hold(leaf, parametrisation, clip)
+    with torch.no_grad():
+        return parametrisation.decode(leaf).detach().clamp_(-clip, clip)
+
+
+def _hold(leaf: Tensor, parametrisation: Parametrisation, clip: float) -> None:
+    """Bring the coordinates back to those of stimuli within the bounds."""
+    if isinstance(parametrisation, Time):
+        leaf.clamp_(-clip, clip)
+    else:
+        leaf.copy_(parametrisation.encode(parametrisation.decode(leaf).clamp_(-clip, clip)))

@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from custodian.excitation.recipe import Generator
+from custodian.excitation.sections import Generator
 from stimset.errors import ConfigError
 from stimset.windows import WindowSpec
 

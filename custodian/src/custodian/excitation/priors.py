@@ -12,19 +12,18 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from custodian.excitation.aggregates import SHARE_SCALE, Reader, proportions
+from custodian.excitation.moments import Moments
 from custodian.excitation.recipe import Start
-from custodian.excitation.statistics import (
-    MAX_WINDOWS_PER_PERSON,
-    Floats,
-    SpectralStatistics,
-    bounded,
-    prototypes,
-    shaped_noise,
-    unit_energy,
-)
+from custodian.excitation.sections import Privacy
+from custodian.excitation.statistics import Floats, SpectralStatistics, prototypes, shaped_noise, unit_energy
+from stimset.errors import ConfigError
 from stimset.windows import Windows, WindowSpec
 
 Draws = tuple[NDArray[np.float32], NDArray[np.int64]]
+PRIOR = "prior"
+"""Name of what a prior reads, among a reader's `kept`."""
+
 CROSSFADE = 0.04
 """Share of a window that a change from one class to another takes."""
 
@@ -78,30 +77,39 @@ class SpectralPrior:
     aggregates: tuple[Mapping[str, Any], ...]
 
     @classmethod
-    def measure(cls, windows: Windows, start: Start, rng: np.random.Generator) -> SpectralPrior:
+    def measure(
+        cls, windows: Windows, start: Start, rng: np.random.Generator, reader: Reader | None = None
+    ) -> SpectralPrior:
         """Read the averages from the training persons' windows.
 
         With ``start.kind == "spectral"`` all classes share one average: the baseline that shows what class-conditional statistics add.
+
+        Raises:
+            ConfigError: noise is asked for together with prototypes, whose clusters are found without any.
         """
-        conditional = start.kind == "class-spectral"
-        parts = []
-        for k in range(windows.spec.classes):
-            of_class = windows.labels == k
-            rows = bounded(windows.person, np.flatnonzero(of_class) if conditional else np.arange(len(windows)), rng)
-            values = windows.values[rows].astype(np.float64)
-            for group in prototypes(values, windows.person[rows], start.prototypes, rng):
-                share = float(of_class.mean()) * len(group) / len(rows)
-                parts.append((k, share, SpectralStatistics.measure(values[group], start.segments)))
-        read = parts if conditional else [part for part in parts if part[0] == 0]
-        entry = {
-            "name": f"spectrum, level, energy and marginal{', envelope' if start.segments else ''} "
-            + (f"of each class in {len(read)} prototypes" if conditional else "of all classes together"),
-            "numbers": sum(1 + statistics.numbers for _, _, statistics in read),
-            "bound": f"at most {MAX_WINDOWS_PER_PERSON} windows per person and class",
-            "epsilon": None,
-            "delta": None,
-        }
-        return cls(windows.spec, tuple(parts), (entry,))
+        reader = reader or Reader(Privacy())
+        noisy, classes = reader.privacy.noisy, windows.spec.classes
+        if noisy and start.prototypes > 1:
+            raise ConfigError("[privacy] epsilon goes with prototypes = 1 only: clusters are found without noise")
+        moments = Moments(windows.spec, start.segments, coarse=noisy)
+        words = f"spectrum, level, energy and marginal{', envelope' if start.segments else ''} "
+        if start.kind == "spectral":
+            one_hot = SHARE_SCALE * np.eye(classes)
+            means = reader.read(
+                PRIOR, windows.person, np.zeros(len(windows), np.int64), 1,
+                lambda rows: np.column_stack([one_hot[windows.labels[rows]], moments.features(windows.values[rows])]),
+                words=f"{words}of all classes together, share of each",
+            )  # fmt: skip
+            shares, shared = proportions(means.mean[0, :classes]), moments.statistics(means.mean[0, classes:])
+            parts = [(k, float(shares[k]), shared) for k in range(classes)]
+        else:
+            group, owner = prototypes_of_classes(windows, start.prototypes, rng)
+            means = reader.read(
+                PRIOR, windows.person, group, len(owner), lambda rows: moments.features(windows.values[rows]),
+                words=f"{words}of each class in {len(owner)} prototypes, share of each",
+            )  # fmt: skip
+            parts = [(k, float(means.share[g]), moments.statistics(means.mean[g])) for g, k in enumerate(owner)]
+        return cls(windows.spec, tuple(parts), tuple(reader.aggregates))
 
     def sample(self, count: int, rng: np.random.Generator) -> Draws:
         """Draws in the classes' own proportions."""
@@ -149,14 +157,28 @@ class SplicedPrior:
         return (first * weight + second * (1 - weight)).astype(np.float32), classes
 
 
-def build_prior(start: Start, windows: Windows, rng: np.random.Generator) -> Prior:
-    """The prior that a recipe asks for, measured where it reads statistics."""
+def build_prior(start: Start, windows: Windows, rng: np.random.Generator, reader: Reader | None = None) -> Prior:
+    """The prior that a recipe asks for, measured by `reader` where it reads statistics; without one they have no noise."""
     prior: Prior
     if start.kind in ("white", "coloured"):
         prior = NoisePrior(windows.spec, exponent=0.0 if start.kind == "white" else 1.0)
     else:
-        prior = SpectralPrior.measure(windows, start, rng)
+        prior = SpectralPrior.measure(windows, start, rng, reader)
     return SplicedPrior(prior, start.splices) if start.splices else prior
+
+
+def prototypes_of_classes(
+    windows: Windows, count: int, rng: np.random.Generator
+) -> tuple[NDArray[np.int64], list[int]]:
+    """The prototype that each window belongs to ``(n,)``, and the class of each prototype."""
+    owner: list[int] = []
+    group = np.zeros(len(windows), np.int64)
+    for k in range(windows.spec.classes):
+        rows = np.flatnonzero(windows.labels == k)
+        for members in prototypes(windows.values[rows].astype(np.float64), windows.person[rows], count, rng):
+            group[rows[members]] = len(owner)
+            owner.append(k)
+    return group, owner
 
 
 def _finished(values: Floats, spec: WindowSpec) -> NDArray[np.float32]:

@@ -1,6 +1,6 @@
-"""The few averages that a spectral prior reads from patients, and noise that follows them.
+"""The few averages that a spectral prior is made of, and noise that follows them.
 
-Every average is taken over at most `MAX_WINDOWS_PER_PERSON` windows of a person and class. Nothing here keeps a window.
+`custodian.excitation.moments` says how they are read, `custodian.excitation.aggregates` how a person's part in them is bounded.
 """
 
 from __future__ import annotations
@@ -15,9 +15,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
-
-MAX_WINDOWS_PER_PERSON = 200
-"""A person adds at most so many windows of a class to any statistic: the bound on one patient's part."""
 
 MIN_PERSONS_PER_PROTOTYPE = 3
 """A prototype to which fewer persons add is merged into the class's average: it would speak of a person."""
@@ -35,21 +32,9 @@ class Gaussian:
     mean: Floats
     cov: Floats
 
-    @classmethod
-    def of(cls, rows: Floats) -> Gaussian:
-        """Of vectors ``(n, d)``; a single row has no spread."""
-        centred = rows - rows.mean(0)
-        return cls(rows.mean(0), centred.T @ centred / max(1, len(rows) - 1))
-
     def sample(self, count: int, rng: np.random.Generator) -> Floats:
         """``(count, d)``."""
         return rng.multivariate_normal(self.mean, self.cov, size=count, method="eigh")
-
-    @property
-    def numbers(self) -> int:
-        """Real numbers in it."""
-        d = len(self.mean)
-        return d + d * (d + 1) // 2
 
 
 @dataclass(frozen=True)
@@ -72,28 +57,6 @@ class SpectralStatistics:
     marginal: Floats
     envelope: Gaussian | None
 
-    @classmethod
-    def measure(cls, values: Floats, segments: int) -> SpectralStatistics:
-        """Averages over windows ``(n, channels, samples)``."""
-        level = values.mean(-1)
-        rest = values - level[:, :, None]
-        energy = np.log(rest.var(-1) + 1e-6)
-        unit = rest / np.exp(energy / 2)[:, :, None]
-        spectrum = np.fft.rfft(unit, axis=-1)
-        density = np.einsum("ncf,ndf->fcd", spectrum, spectrum.conj()) / len(values)
-        # A little white noise keeps the factor defined where channels repeat each other; it is far below any signal.
-        floor = 1e-6 * np.trace(density, axis1=1, axis2=2).real.mean() * np.eye(values.shape[1])
-        envelope = Gaussian.of(log_energies(unit, segments).reshape(len(values), -1)) if segments else None
-        marginal = np.quantile(unit, QUANTILES, axis=(0, 2)).T
-        return cls(np.linalg.cholesky(density + floor), Gaussian.of(level), Gaussian.of(energy), marginal, envelope)
-
-    @property
-    def numbers(self) -> int:
-        """How many real numbers were read from patients."""
-        frequencies, channels, _ = self.factor.shape
-        gaussians = self.level.numbers + self.energy.numbers + (self.envelope.numbers if self.envelope else 0)
-        return int(frequencies * channels**2 + self.marginal.size + gaussians)
-
     def sample(self, count: int, samples: int, rng: np.random.Generator) -> Floats:
         """Noise ``(count, channels, samples)`` that follows the statistics."""
         unit = _with_marginal(unit_energy(shaped_noise(rng, count, self.factor, samples)), self.marginal)
@@ -103,16 +66,9 @@ class SpectralStatistics:
         return unit * energy[:, :, None] + self.level.sample(count, rng)[:, :, None]
 
 
-def bounded(person: NDArray[np.int64], rows: NDArray[np.int64], rng: np.random.Generator) -> NDArray[np.int64]:
-    """At most `MAX_WINDOWS_PER_PERSON` of the rows of each person, at random."""
-    shuffled = rng.permutation(rows)
-    order = shuffled[np.argsort(person[shuffled], kind="stable")]
-    owners = person[order]
-    place = np.arange(len(order)) - np.searchsorted(owners, owners)
-    return np.asarray(order[place < MAX_WINDOWS_PER_PERSON])
-
-
-def prototypes(values: Floats, person: NDArray[np.int64], count: int, rng: np.random.Generator) -> Iterator[NDArray[np.int64]]:
+def prototypes(
+    values: Floats, person: NDArray[np.int64], count: int, rng: np.random.Generator
+) -> Iterator[NDArray[np.int64]]:
     """Rows of windows ``(n, channels, samples)`` that sound alike, in at most ``count`` groups of enough persons.
 
     Groups are found by k-means on log energies in frequency bands and on the level. Groups of fewer than `MIN_PERSONS_PER_PROTOTYPE`
@@ -162,8 +118,8 @@ def _with_marginal(values: Floats, marginal: Floats) -> Floats:
 def _with_envelope(values: Floats, wanted: Floats) -> Floats:
     """The draws made louder and quieter along the window, smoothly, until their pieces' log energies are `wanted`."""
     count, channels, samples = values.shape
-    target = wanted.reshape(count, channels, -1)
-    segments = target.shape[-1]
+    segments = wanted.shape[1] // channels
+    target = wanted.reshape(count, channels, segments)
     gain = (target - log_energies(values, segments)) / 2
     position = np.clip((np.arange(samples) + 0.5) * segments / samples - 0.5, 0, segments - 1)
     left = np.minimum(position.astype(int), segments - 1)

@@ -16,7 +16,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from stimset.release import CheckResult, FileEntry, Predicate
+from stimset.release import Budget, CheckResult, FileEntry, GateResult, Predicate
 
 SIMULATED = (
     "SIMULATED: the patients behind this release do not exist. "
@@ -197,10 +197,10 @@ def readable_card(predicate: Predicate, persons: int = 1) -> str:
         "",
         *_aggregates(p.aggregates),
         "",
+        *_budget(p.budget),
         "## What the gate measured",
         "",
-        f"Policy `{p.gate.policy}`. All checks passed; otherwise there would be no release.",
-        "",
+        *_verdict(p.gate),
         *_table(("check", "measured", "limit", "what it says"), [_check_row(check) for check in p.gate.checks]),
         "",
         *_measurements(p.gate.measurements),
@@ -245,6 +245,33 @@ def _aggregates(entries: Sequence[Mapping[str, Any]]) -> list[str]:
         "",
         "Where epsilon is 'none' no noise was added, and no differential-privacy guarantee is claimed.",
     ]
+
+
+def _budget(budget: Budget | None) -> list[str]:
+    if budget is None:
+        return []
+    spent = "no bound holds, since something was read without noise"
+    if budget.epsilon is not None:
+        spent = f"epsilon {budget.epsilon:.4g} at delta {budget.delta:.4g}"
+    return [f"The cohort's privacy budget so far, this release included: {spent} ({budget.entries} recorded uses).", ""]
+
+
+def _verdict(gate: GateResult) -> list[str]:
+    """How the verdict came out, and what is to be read beside it."""
+    lines = [f"Policy `{gate.policy}`. All checks passed; otherwise there would be no release.", ""]
+    if (o := gate.override) is not None:
+        names = " and ".join(f"{_cell(name)} ({role})" for role, name in o.people.items())
+        lines = [
+            f"> **OVERRIDDEN: the gate refused this set under the policy `{gate.policy}`.** {names} let it leave all the same.",
+            ">",
+            f"> Failed checks: {', '.join(f'`{_cell(name)}`' for name in o.failed)}.",
+            ">",
+            f"> Their reason: {_cell(o.reason)}",
+            "",
+        ]
+    for warning in gate.warnings:
+        lines += [f"> **Warning.** {_cell(warning)}", ""]
+    return lines
 
 
 def _check_row(check: CheckResult) -> tuple[str, ...]:

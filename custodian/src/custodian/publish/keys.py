@@ -41,6 +41,7 @@ from stimset.tokens import TokenSigner
 PASSPHRASE_VARIABLE = "CUSTODIAN_PASSPHRASE"  # noqa: S105 - a variable's name
 PASSPHRASE_FILE_VARIABLE = "CUSTODIAN_PASSPHRASE_FILE"  # noqa: S105
 PIN_VARIABLE, PIN_FILE_VARIABLE = "CUSTODIAN_PIN", "CUSTODIAN_PIN_FILE"
+BACKUP_VARIABLE, BACKUP_FILE_VARIABLE = "CUSTODIAN_BACKUP_PASSPHRASE", "CUSTODIAN_BACKUP_PASSPHRASE_FILE"
 TOKEN_SUFFIX = ".pkcs11.toml"  # noqa: S105 - a file name's end
 BUILDER = "builder"
 BUILDER_FILE = f"{BUILDER}.pem"
@@ -236,6 +237,28 @@ def own_root(home: Home) -> TrustedRoot:
         )
     data = read_root(home.root_file)
     return TrustedRoot.from_bytes(data, fingerprint_of(data))
+
+
+def checkpoint_keys(home: Home) -> dict[str, PublicKey]:
+    """Every key that may have signed a checkpoint of the log: the online keys of the root and of those before it.
+
+    Raises:
+        ConfigError, FormatError, VerificationError: as `own_root`.
+    """
+    keys = dict(own_root(home).online)
+    for path in sorted(home.channel.glob("*.root.json")):
+        data = read_root(path)
+        keys |= TrustedRoot.from_bytes(data, fingerprint_of(data)).online
+    return keys
+
+
+def backup_passphrase() -> str:
+    """The passphrase of a backup's keys: ``CUSTODIAN_BACKUP_PASSPHRASE``, or the file in ``CUSTODIAN_BACKUP_PASSPHRASE_FILE``.
+
+    Raises:
+        ConfigError: as `passphrase`.
+    """
+    return _secret(BACKUP_VARIABLE, BACKUP_FILE_VARIABLE, "the backup's passphrase")
 
 
 def _make_keys(home: Home, passphrase: str) -> tuple[tuple[Signer, ...], KeySigner]:

@@ -18,6 +18,7 @@ Where the root asks for a second person, the first one can only propose; `custod
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import importlib.metadata
 import platform
 import re
@@ -35,6 +36,7 @@ from custodian.excitation.candidates import CandidateSet
 from custodian.gate.admitted import AdmittedSet
 from custodian.publish.card import croissant_card, readable_card
 from custodian.publish.channel import check_targets, draft_targets, install_targets, refresh
+from custodian.publish.deciding import settle
 from custodian.publish.keys import load_online, own_root
 from custodian.publish.writing import (
     Progress,
@@ -46,6 +48,7 @@ from custodian.publish.writing import (
     write_file,
     write_shards,
 )
+from custodian.state.log import Entry, record, short
 from stimset.errors import ConfigError, ContentMismatch, ReleaseRefused
 from stimset.provenance import MAX_SERIES_NAME, SERIES_NAME, format_time, statement_bytes
 from stimset.release import ENVELOPE_FILE, STATEMENT_FILE, Predicate, Statement
@@ -168,6 +171,8 @@ def propose(
                 draft = draft_targets(home, moment, add=[(release / STATEMENT_FILE).read_bytes()])
                 write_file(partial / TARGETS_FILE, sign_metadata(draft, signers))
                 record_sequence(home.releases, name, sequence)
+                statement = (release / STATEMENT_FILE).read_bytes()
+                record(home, Entry("propose", release=folder.name, statement=hashlib.sha256(statement).hexdigest()))
                 partial.rename(folder)
                 sync_folder(home.proposals)
     except OSError as error:
@@ -207,13 +212,21 @@ def publish_proposal(home: Home, carried: Path, *, now: datetime | None = None) 
                     source = carried / RELEASE_FOLDER / ENVELOPE_FILE if path.name == ENVELOPE_FILE else path
                     write_file(partial / path.name, source.read_bytes())
                 verified = verify(partial, root, now=moment)
+                _record_approval(home, given.id, statement, verified.signed_by)
                 update_channel(home, targets, moment)
                 partial.rename(folder)
                 sync_folder(home.releases)
+            settle(home)
             shutil.rmtree(own)
     except OSError as error:
         raise ConfigError(f"{home.releases}: the release can't be written ({error.strerror})") from None
     return SignedRelease(folder, verified.statement, verified.signed_by, verified.root_fingerprint, _seal=_SEAL)
+
+
+def _record_approval(home: Home, release_id: str, statement: bytes, signed_by: Sequence[str]) -> None:
+    """Record who approved it: the keys of everybody who signed. A second attempt after a crash is the same approval."""
+    digest, signers = hashlib.sha256(statement).hexdigest(), [short(keyid) for keyid in signed_by]
+    record(home, Entry("approve", once=f"approve:{release_id}:{digest}", release=release_id, statement=digest, signers=signers))
 
 
 def approved_targets(home: Home, own: Path, carried: Path) -> bytes:
@@ -236,6 +249,7 @@ def approved_targets(home: Home, own: Path, carried: Path) -> bytes:
 def update_channel(home: Home, targets: bytes, now: datetime) -> None:
     """Install signed targets and let the daemon's key vouch for them at once; the daemon may do the rest later."""
     install_targets(home, targets)
+    settle(home)
     with contextlib.suppress(ConfigError):  # a home of an early version has no key that signs unattended
         refresh(home, load_online(home), now)
 
@@ -301,6 +315,7 @@ def _predicate(
         aggregates=candidates.aggregates,
         gate=admitted.result,
         software=_software(),
+        budget=admitted.budget,
     )
 
 

@@ -18,6 +18,7 @@ from pathlib import Path
 
 from custodian.config import Home
 from custodian.publish.channel import check_targets, draft_targets
+from custodian.publish.deciding import settle
 from custodian.publish.keys import own_root
 from custodian.publish.publishing import TARGETS_FILE, approved_targets, update_channel
 from custodian.publish.store import ReleaseStore
@@ -48,6 +49,7 @@ def withdraw(home: Home, release_id: str, signers: Sequence[Signer], *, now: dat
             sync_folder(home.releases)
         except OSError as error:
             raise ConfigError(f"{release_id} can't be moved to {home.withdrawn} ({error.strerror})") from None
+    settle(home)
     return renew(home, signers, label=f"withdraw-{release_id}", now=now)
 
 

@@ -90,7 +90,7 @@ def enrol(
     authority = pki.load_authority(home.tls)
     certificate = pki.issue_client(authority, parsed, name, days)
     partial = out.with_name(f".{out.name}.{secrets.token_hex(4)}")
-    partners = Partners.open(home.database)
+    partners = Partners.open(home)
     try:
         partial.mkdir(parents=True)
         (partial / CERTIFICATE_FILE).write_bytes(pki.pem(certificate))

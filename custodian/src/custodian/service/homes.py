@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from custodian.config import GATE_KEY_FILE, PSEUDONYM_KEY_FILE, SECRET_BYTES, Home, Settings, write_secret
 from custodian.publish.keys import BUILDER, TOKEN_SUFFIX, create_keys, propose_root
 from custodian.service import pki
-from custodian.state.database import Partners
+from custodian.state.engine import Database
 from stimset.errors import ConfigError
 from stimset.signing import PublicKey
 
@@ -53,7 +53,7 @@ def create_home(
             write_secret(home.keys / name, secrets.token_bytes(SECRET_BYTES))
         pki.create_authority(home.tls, settings.name)
         pki.issue_server(home.tls, settings.hostnames)
-        Partners.open(home.database).close()
+        Database.open(home).close()
         home.releases.mkdir(mode=0o700)
         if token is not None:
             write_secret(home.keys / f"{BUILDER}{TOKEN_SUFFIX}", token)

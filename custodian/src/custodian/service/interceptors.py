@@ -7,8 +7,8 @@ gRPC has verified that the client's certificate is of our authority and in its t
 3. the partner must not have too many calls open already.
 
 An error raised on purpose is told to the partner as `custodian.service.status` says; any other error is told as a
-reference into the log. The log names the partner, method, status, time and bytes;
-no certificate, no key, no content.
+reference into the log. The access log names the partner, method, status, time and bytes;
+no certificate, no key, no content. A refusal also enters the log of decisions (`custodian.service.journal`).
 """
 
 from __future__ import annotations
@@ -32,9 +32,11 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from google.protobuf.message import DecodeError
 
+from custodian.service.journal import Journal
 from custodian.service.pki import PARTNER_URI
-from custodian.service.status import BadRequest, Busy, TooSlow, Unauthenticated, answer, unplanned
-from custodian.state.database import Partner, Partners
+from custodian.service.status import BadRequest, Busy, NothingYet, TooSlow, Unauthenticated, answer, unplanned
+from custodian.state.database import Partner
+from custodian.state.log import short
 from stimset.errors import PolicyDenied, StimsetError
 
 _Decode = Callable[[bytes], Any]
@@ -60,6 +62,7 @@ class _Call:
 
     method: str
     partner: str = "?"
+    certificate: str = "none"
     code: grpc.StatusCode = grpc.StatusCode.OK
     sent_bytes: int = 0
     detail: str | None = None
@@ -70,13 +73,14 @@ class Border(grpc.aio.ServerInterceptor):  # type: ignore[misc]
     """Authenticates, bounds and logs each call.
 
     Args:
-        partners: the table that is asked on each call, so that a revocation holds from the next call on.
+        journal: records refusals; its table of partners is asked on each call, so that a revocation holds from the next call on.
         calls_per_partner: how many calls one partner may have open at once.
         call_seconds: how long a call may last.
     """
 
-    def __init__(self, partners: Partners, *, calls_per_partner: int, call_seconds: float) -> None:
-        self._partners = partners
+    def __init__(self, journal: Journal, *, calls_per_partner: int, call_seconds: float) -> None:
+        self._journal = journal
+        self._partners = journal.partners
         self._calls_per_partner = calls_per_partner
         self._call_seconds = call_seconds
         self._open: Counter[str] = Counter()
@@ -135,6 +139,8 @@ class Border(grpc.aio.ServerInterceptor):  # type: ignore[misc]
             raise
         except StimsetError as error:
             call.detail = f"{type(error).__name__}: {error}"
+            if isinstance(error, PolicyDenied | Busy) and not isinstance(error, NothingYet):
+                await self._journal.refuse(call.certificate, method.rpartition("/")[2][:80], type(error).__name__)
             await _abort(call, context, *answer(error))
         except TimeoutError as error:
             if not limit.expired():
@@ -159,7 +165,7 @@ class Border(grpc.aio.ServerInterceptor):  # type: ignore[misc]
 
     @asynccontextmanager
     async def _admitted(self, call: _Call, context: grpc.aio.ServicerContext) -> AsyncIterator[None]:
-        partner = await self._authenticate(context)
+        partner = await self._authenticate(call, context)
         call.partner = partner.name
         if self._open[partner.name] >= self._calls_per_partner:
             raise Busy(f"you have {self._calls_per_partner} calls open already; wait for one to end")
@@ -173,11 +179,12 @@ class Border(grpc.aio.ServerInterceptor):  # type: ignore[misc]
             if not self._open[partner.name]:
                 del self._open[partner.name]
 
-    async def _authenticate(self, context: grpc.aio.ServicerContext) -> Partner:
+    async def _authenticate(self, call: _Call, context: grpc.aio.ServicerContext) -> Partner:
         certificates = tuple(context.auth_context().get("x509_pem_cert", ()))
         if len(certificates) != 1:
             raise Unauthenticated("the call carries no client certificate")
         fingerprint, names, not_after = _identity(bytes(certificates[0]))
+        call.certificate = short(fingerprint)
         partner = await asyncio.to_thread(self._partners.by_fingerprint, fingerprint)
         if partner is None:
             raise Unauthenticated(f"no partner has the certificate {fingerprint}")

@@ -11,6 +11,7 @@ instead of sharing it.
 from __future__ import annotations
 
 import asyncio
+import importlib.metadata
 import json
 import logging
 import signal
@@ -26,10 +27,13 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
 from custodian.config import Home
 from custodian.publish import channel
+from custodian.publish.deciding import settle
 from custodian.service import metadata, pki
 from custodian.service.interceptors import Border
+from custodian.service.journal import Journal
 from custodian.service.servicers import ReleaseServicer, Store
-from custodian.state.database import Partners
+from custodian.state.engine import Database
+from custodian.state.log import Entry
 from stimset.errors import ConfigError
 from stimset.v1 import release_service_pb2, release_service_pb2_grpc
 
@@ -125,30 +129,39 @@ async def serve(
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    partners = Partners.open(home.database)
+    database = Database.open(home)
+    journal = Journal(home, database)
     try:
         await asyncio.to_thread(metadata.freshen, home)
-        server, checker = _build(home, store, partners, limits)
+        await asyncio.to_thread(settle, home)
+        server, checker = _build(home, store, journal, limits)
         await checker.set(SERVICE, health_pb2.HealthCheckResponse.SERVING)
         bound = _listen(server, home, address)
+        version = importlib.metadata.version("stimset-custodian")
+        await journal.record(Entry("start", version=version))
+        await journal.sign()
         await server.start()
         log.info("listening", address=bound)
         on_ready(bound)
-        fresh = asyncio.create_task(metadata.keep_fresh(home))
+        keeping = [asyncio.create_task(metadata.keep_fresh(home)), asyncio.create_task(journal.keep())]
         await stop.wait()
-        fresh.cancel()
+        for task in keeping:
+            task.cancel()
         log.info("draining", seconds=limits.drain_seconds)
         await checker.enter_graceful_shutdown()
         await server.stop(limits.drain_seconds)
+        await journal.settle_refusals()
+        await journal.record(Entry("stop", version=version))
+        await journal.sign()
         log.info("stopped")
     finally:
-        partners.close()
+        database.close()
 
 
 def _build(
-    home: Home, store: Store, partners: Partners, limits: Limits
+    home: Home, store: Store, journal: Journal, limits: Limits
 ) -> tuple[grpc.aio.Server, health.aio.HealthServicer]:
-    border = Border(partners, calls_per_partner=limits.calls_per_partner, call_seconds=limits.call_seconds)
+    border = Border(journal, calls_per_partner=limits.calls_per_partner, call_seconds=limits.call_seconds)
     server = grpc.aio.server(
         interceptors=(border,),
         maximum_concurrent_rpcs=limits.calls,
@@ -173,7 +186,7 @@ def _build(
         ],
     )
     release_service_pb2_grpc.add_ReleaseServiceServicer_to_server(  # type: ignore[no-untyped-call]
-        ReleaseServicer(store, partial(channel.read, home)), server
+        ReleaseServicer(store, partial(channel.read, home), journal), server
     )
     checker = health.aio.HealthServicer()
 

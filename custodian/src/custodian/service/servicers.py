@@ -13,7 +13,9 @@ import grpc
 
 from custodian.publish.channel import METADATA_NAME
 from custodian.service.interceptors import caller
-from custodian.service.status import BadRequest, NotFound, OutOfRange
+from custodian.service.journal import Journal
+from custodian.service.status import BadRequest, NotFound, NothingYet, OutOfRange
+from custodian.state.log import Entry, short
 from stimset.errors import ConfigError, ContentMismatch, FormatError
 from stimset.release import ENVELOPE_FILE, MAX_ENVELOPE_BYTES, MAX_FILES, FileEntry
 from stimset.v1 import release_service_pb2 as pb
@@ -78,14 +80,15 @@ class Store(Protocol):
 
 
 class ReleaseServicer(pb_grpc.ReleaseServiceServicer):
-    """`stimset.v1.ReleaseService` over a `Store` and the channel's files.
+    """`stimset.v1.ReleaseService` over a `Store`, the channel's files and the log.
 
-    Catalogue and files are those of the caller's granted releases only.
+    Catalogue and files are those of the caller's granted releases only. What leaves is recorded before it leaves.
     """
 
-    def __init__(self, store: Store, metadata: Callable[[str], bytes | None]) -> None:
+    def __init__(self, store: Store, metadata: Callable[[str], bytes | None], journal: Journal) -> None:
         self._store = store
         self._metadata = metadata
+        self._journal = journal
 
     async def ListReleases(  # noqa: N802
         self, request: pb.ListReleasesRequest, context: grpc.aio.ServicerContext
@@ -116,6 +119,7 @@ class ReleaseServicer(pb_grpc.ReleaseServiceServicer):
             files=[pb.FileHint(name=file.name, size=file.size, sha256=file.sha256) for file in files],
         )
         if answer.ByteSize() + len(envelope) <= INLINE_BYTES:
+            await self._leaves(entry.release_id, ENVELOPE_FILE, 0, len(envelope))
             answer.envelope = envelope
         return answer
 
@@ -136,6 +140,8 @@ class ReleaseServicer(pb_grpc.ReleaseServiceServicer):
                 raise OutOfRange(f"offset must be at most the file's size, {size}")
             end = min(size, request.offset + request.limit) if request.limit else size
             position = request.offset
+            if position < end:
+                await self._leaves(entry.release_id, request.file_name, position, end - position)
             while position < end:
                 data = await asyncio.to_thread(os.pread, descriptor, min(CHUNK_BYTES, end - position), position)
                 if not data:
@@ -153,8 +159,24 @@ class ReleaseServicer(pb_grpc.ReleaseServiceServicer):
             raise BadRequest("name must be timestamp.json, or N.root.json, N.targets.json or N.snapshot.json")
         data = await asyncio.to_thread(self._metadata, request.name)
         if data is None:
-            raise NotFound(f"the channel has no {request.name}")
+            raise NothingYet(f"the channel has no {request.name}")
         return pb.GetMetadataResponse(data=data)
+
+    async def GetCheckpoint(  # noqa: N802
+        self, request: pb.GetCheckpointRequest, context: grpc.aio.ServicerContext
+    ) -> pb.GetCheckpointResponse:
+        """The log's newest checkpoint, and the proof that it goes on from the one that the caller knows."""
+        if request.known_size < 0:
+            raise BadRequest("known_size must be at least 0")
+        checkpoint, proof = await self._journal.shown(request.known_size)
+        if checkpoint is None:
+            raise NothingYet("no checkpoint of the log has been signed yet")
+        return pb.GetCheckpointResponse(checkpoint=checkpoint, consistency=proof)
+
+    async def _leaves(self, release_id: str, file: str, offset: int, size: int) -> None:
+        """Record what may leave by this call."""
+        partner = short(caller().fingerprint)
+        await self._journal.record(Entry("serve", partner=partner, release=release_id, file=file, offset=offset, bytes=size))
 
     async def _granted(self) -> dict[str, Summary]:
         partner = caller()

@@ -37,6 +37,10 @@ class NotFound(PolicyDenied):
     """No such release or file, or not granted: the partner is not told which."""
 
 
+class NothingYet(NotFound):
+    """The channel has no such file, or the log no checkpoint: an answer to a question, no refusal."""
+
+
 class Unauthenticated(PolicyDenied):
     """The certificate is nobody's whom we know."""
 

@@ -1,4 +1,4 @@
-"""The custodian's database: who the partners are and what each may see. SQLite in WAL mode, readable by its owner only.
+"""Who the partners are and what each may see.
 
 ::
 
@@ -8,9 +8,10 @@
 A row is never deleted: a revoked partner stays, so that an old access log can still be read. A name can be used again
 once every certificate under it is revoked.
 
-Usage::
+Every change is a decision: it enters the log (`custodian.state.log`) in the same transaction, under the certificate's
+fingerprint, never under a name. Usage::
 
-    partners = Partners.open(home.database)
+    partners = Partners.open(home)
     partners.add("acme", certificate, series=("*",))
     partners.by_fingerprint(fingerprint).sees("apnea-nights")     # True
     partners.revoke("acme")                                       # effective at acme's next call
@@ -18,30 +19,29 @@ Usage::
 
 from __future__ import annotations
 
-import os
 import re
-import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from fnmatch import fnmatchcase
-from pathlib import Path
-from typing import Any
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
-from sqlalchemy import ForeignKey, Index, String, create_engine, event, select, text
-from sqlalchemy.engine import Engine
-from sqlalchemy.exc import DatabaseError, IntegrityError, OperationalError
-from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column, relationship, selectinload
+from sqlalchemy import ForeignKey, Index, String, select, text
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Mapped, Session, mapped_column, relationship, selectinload
 
-from stimset.errors import ConfigError, TransportError
+from custodian.config import Home
+from custodian.state.base import Base, moment, stamp
+from custodian.state.engine import Database
+from custodian.state.log import Entry, append, short
+from stimset.errors import ConfigError
 
 PARTNER_NAME = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\Z")
 SERIES_PATTERN = re.compile(r"[a-z0-9*](?:[a-z0-9*-]{0,126}[a-z0-9*])?\Z")
 MAX_GRANTS = 100
-BUSY_MILLISECONDS = 5000
+_LIVE = text("revoked_at IS NULL")
 
 
 @dataclass(frozen=True)
@@ -68,13 +68,9 @@ class Partner:
         return any(fnmatchcase(series, pattern) for pattern in self.grants)
 
 
-class _Base(DeclarativeBase):
-    pass
-
-
-class _PartnerRow(_Base):
+class _PartnerRow(Base):
     __tablename__ = "partners"
-    __table_args__ = (Index("one_live_certificate", "name", unique=True, sqlite_where=text("revoked_at IS NULL")),)
+    __table_args__ = (Index("one_live_certificate", "name", unique=True, sqlite_where=_LIVE, postgresql_where=_LIVE),)
 
     id: Mapped[int] = mapped_column(primary_key=True)
     name: Mapped[str] = mapped_column(String(63), index=True)
@@ -86,7 +82,7 @@ class _PartnerRow(_Base):
     grants: Mapped[list[_GrantRow]] = relationship(order_by="_GrantRow.series", cascade="all, delete-orphan")
 
 
-class _GrantRow(_Base):
+class _GrantRow(Base):
     __tablename__ = "grants"
 
     partner_id: Mapped[int] = mapped_column(ForeignKey("partners.id"), primary_key=True)
@@ -96,31 +92,17 @@ class _GrantRow(_Base):
 class Partners:
     """The table of partners. Safe to use from several threads and processes at once."""
 
-    def __init__(self, engine: Engine) -> None:
-        self._engine = engine
+    def __init__(self, database: Database) -> None:
+        self._database = database
 
     @classmethod
-    def open(cls, path: Path) -> Partners:
-        """Open the database, and make it (mode 0600) where there is none.
-
-        Raises:
-            ConfigError: the file can't be opened, or is no database of ours.
-        """
-        try:
-            # SQLite gives its -wal and -shm files the mode of the database itself.
-            os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
-        except OSError as error:
-            raise ConfigError(f"{path}: the database can't be opened ({error.strerror})") from None
-        engine = create_engine(f"sqlite:///{path}", connect_args={"check_same_thread": False})
-        event.listen(engine, "connect", _configure)
-        partners = cls(engine)
-        with partners._errors():
-            _Base.metadata.create_all(engine)
-        return partners
+    def open(cls, home: Home) -> Partners:
+        """The partners of a home; raises what `Database.open` raises."""
+        return cls(Database.open(home))
 
     def close(self) -> None:
         """Let go of every connection."""
-        self._engine.dispose()
+        self._database.close()
 
     def add(self, name: str, certificate: x509.Certificate, series: Sequence[str] = ("*",)) -> Partner:
         """Enter a partner with its certificate and grants.
@@ -134,15 +116,17 @@ class Partners:
             name=name,
             fingerprint=certificate.fingerprint(hashes.SHA256()).hex(),
             certificate=certificate.public_bytes(serialization.Encoding.PEM).decode(),
-            created=_stamp(datetime.now(UTC)),
-            expires=_stamp(certificate.not_valid_after_utc),
+            created=stamp(datetime.now(UTC)),
+            expires=stamp(certificate.not_valid_after_utc),
             grants=[_GrantRow(series=pattern) for pattern in sorted(set(series))],
         )
         try:
-            with self._errors(), Session(self._engine) as session, session.begin():
+            with self._database.writing() as session:
                 session.add(row)
                 session.flush()
-                return _partner(row)
+                added = _partner(row)
+                _decided(session, "enrol", added)
+                return added
         except IntegrityError:
             raise ConfigError(
                 f"partner '{name}' has a certificate already; 'custodian partner revoke {name}' takes it back first"
@@ -151,13 +135,13 @@ class Partners:
     def list(self) -> tuple[Partner, ...]:
         """Every partner, the revoked ones too, by name and then by age."""
         query = select(_PartnerRow).options(selectinload(_PartnerRow.grants)).order_by(_PartnerRow.name, _PartnerRow.id)
-        with self._errors(), Session(self._engine) as session:
+        with self._database.reading() as session:
             return tuple(_partner(row) for row in session.scalars(query))
 
     def by_fingerprint(self, fingerprint: str) -> Partner | None:
         """The partner whose certificate has this SHA-256 (hex), revoked or not; None for a stranger."""
         query = select(_PartnerRow).where(_PartnerRow.fingerprint == fingerprint)
-        with self._errors(), Session(self._engine) as session:
+        with self._database.reading() as session:
             row = session.scalars(query).one_or_none()
             return None if row is None else _partner(row)
 
@@ -167,13 +151,11 @@ class Partners:
         Raises:
             ConfigError: no live certificate stands under this name.
         """
-        query = select(_PartnerRow).where(_PartnerRow.name == name, _PartnerRow.revoked_at.is_(None))
-        with self._errors(), Session(self._engine) as session, session.begin():
-            row = session.scalars(query).one_or_none()
-            if row is None:
-                raise ConfigError(f"partner '{name}' has no valid certificate; 'custodian partner list' shows all")
-            row.revoked_at = _stamp(datetime.now(UTC))
-            return _partner(row)
+        with self._live(name) as (session, row):
+            row.revoked_at = stamp(datetime.now(UTC))
+            revoked = _partner(row)
+            append(session, [Entry("revoke", partner=short(revoked.fingerprint))])
+            return revoked
 
     def grant(self, name: str, series: Sequence[str]) -> Partner:
         """Replace what the partner may see.
@@ -182,38 +164,27 @@ class Partners:
             ConfigError: a pattern is malformed, or no live certificate stands under this name.
         """
         check_series(series)
-        query = select(_PartnerRow).where(_PartnerRow.name == name, _PartnerRow.revoked_at.is_(None))
-        with self._errors(), Session(self._engine) as session, session.begin():
-            row = session.scalars(query).one_or_none()
-            if row is None:
-                raise ConfigError(f"partner '{name}' has no valid certificate; 'custodian partner list' shows all")
+        with self._live(name) as (session, row):
             held = {grant.series: grant for grant in row.grants}
             row.grants = [held.get(pattern) or _GrantRow(series=pattern) for pattern in sorted(set(series))]
             session.flush()
-            return _partner(row)
+            granted = _partner(row)
+            _decided(session, "grant", granted)
+            return granted
 
     def check(self) -> None:
-        """Let SQLite check the file.
-
-        Raises:
-            ConfigError: the file is damaged.
-            TransportError: it is locked by another process for too long.
-        """
-        with self._errors(), self._engine.connect() as connection:
-            answer = connection.execute(text("PRAGMA quick_check")).scalar_one()
-        if answer != "ok":
-            raise ConfigError(f"the database is damaged ({str(answer)[:200]}); restore it from a backup")
+        """Let the database check itself; raises what `Database.sound` raises."""
+        self._database.sound()
 
     @contextmanager
-    def _errors(self) -> Iterator[None]:
-        try:
-            yield
-        except IntegrityError:
-            raise
-        except OperationalError as error:
-            raise TransportError(f"the database can't be used at the moment ({error.orig}); try again") from None
-        except DatabaseError as error:
-            raise ConfigError(f"the database is not Stimset's ({error.orig}); restore it from a backup") from None
+    def _live(self, name: str) -> Iterator[tuple[Session, _PartnerRow]]:
+        """The partner's row with its valid certificate, to be changed."""
+        query = select(_PartnerRow).where(_PartnerRow.name == name, _PartnerRow.revoked_at.is_(None))
+        with self._database.writing() as session:
+            row = session.scalars(query).one_or_none()
+            if row is None:
+                raise ConfigError(f"partner '{name}' has no valid certificate; 'custodian partner list' shows all")
+            yield session, row
 
 
 def check_name(name: str) -> None:
@@ -236,26 +207,16 @@ def check_series(series: Sequence[str]) -> None:
         raise ConfigError(f"a grant is a series name or a pattern such as 'apnea-*'; 1 to {MAX_GRANTS} can be given")
 
 
-def _configure(connection: sqlite3.Connection, _record: Any) -> None:
-    # A reader in WAL mode never waits for a writer, so `partner revoke` can't stall the daemon, nor the daemon it.
-    for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", f"busy_timeout={BUSY_MILLISECONDS}"):
-        connection.execute(f"PRAGMA {pragma}").close()
-
-
-def _stamp(moment: datetime) -> str:
-    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-
-
-def _moment(stamp: str) -> datetime:
-    return datetime.strptime(stamp, "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=UTC)
+def _decided(session: Session, event: str, partner: Partner) -> None:
+    append(session, [Entry(event, partner=short(partner.fingerprint), series=list(partner.grants))])
 
 
 def _partner(row: _PartnerRow) -> Partner:
     return Partner(
         name=row.name,
         fingerprint=row.fingerprint,
-        created=_moment(row.created),
-        expires=_moment(row.expires),
-        revoked_at=None if row.revoked_at is None else _moment(row.revoked_at),
+        created=moment(row.created),
+        expires=moment(row.expires),
+        revoked_at=None if row.revoked_at is None else moment(row.revoked_at),
         grants=tuple(grant.series for grant in row.grants),
     )

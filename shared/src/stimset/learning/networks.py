@@ -19,6 +19,9 @@ from torch import Tensor, nn
 from stimset.errors import ConfigError
 
 MAX_MEMBERS = 16
+GROUP_NORM = "-gn"
+"""What ends the name of a network without batch normalisation: ``cnn-gn``."""
+
 Builder = Callable[[int, int, int], nn.Module]
 
 
@@ -232,7 +235,7 @@ def build_network(name: str, channels: int, samples: int, classes: int, *, seed:
     """A freshly initialised network; the same seed gives the same weights, and no global random state is touched.
 
     Args:
-        name: one of `NETWORKS`, or several joined by ``+`` for an `Ensemble`, e.g. ``"cnn+tcn+gru"``.
+        name: one of `NETWORKS`, or several joined by ``+`` for an `Ensemble`, e.g. ``"cnn+tcn+gru"``; `GROUP_NORM` may end each.
         channels: of a window.
         samples: of a window.
         classes: outputs.
@@ -246,7 +249,21 @@ def build_network(name: str, channels: int, samples: int, classes: int, *, seed:
         return Ensemble([build_network(m, channels, samples, classes, seed=seed + i) for i, m in enumerate(members)])
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return NETWORKS[name](channels, samples, classes)
+        network = NETWORKS[name.removesuffix(GROUP_NORM)](channels, samples, classes)
+    return group_normalised(network) if name.endswith(GROUP_NORM) else network
+
+
+def group_normalised(network: nn.Module) -> nn.Module:
+    """The network with a group normalisation (Wu and He 2018; one group) in the place of every batch normalisation.
+
+    Each window is then answered by itself: what is learnt holds no statistics over windows, which no clipping of gradients would bound.
+    """
+    for name, module in list(network.named_children()):
+        if isinstance(module, nn.BatchNorm1d):
+            setattr(network, name, nn.GroupNorm(1, module.num_features))
+        else:
+            group_normalised(module)
+    return network
 
 
 def member_names(name: str) -> list[str]:
@@ -256,7 +273,7 @@ def member_names(name: str) -> list[str]:
         ConfigError: one of them is unknown, or there are more than `MAX_MEMBERS`.
     """
     members = name.split("+")
-    if unknown := [member for member in members if member not in NETWORKS]:
+    if unknown := [member for member in members if member.removesuffix(GROUP_NORM) not in NETWORKS]:
         raise ConfigError(f"there is no network '{unknown[0]}'; known are {', '.join(NETWORKS)}, or several joined by '+'")
     if len(members) > MAX_MEMBERS:
         raise ConfigError(f"an ensemble has at most {MAX_MEMBERS} members, not {len(members)}")

@@ -33,6 +33,7 @@ class TrainingPlan:
         noise: standard deviation of Gaussian noise added to each window, in normalised units.
         shift: each window is rolled by up to this share of its length, either way.
         mixup: parameter of the Beta distribution of mixup (Zhang et al. 2018); 0 mixes nothing.
+        dropout: chance of every dropout layer (Srivastava et al. 2014); None leaves each network its own.
         patience: epochs without a better validation score before it stops; the best epoch's weights are kept.
         steps_at_least: small sets are passed over more often, so that training has at least this many steps.
     """
@@ -45,12 +46,15 @@ class TrainingPlan:
     noise: float = 0.0
     shift: float = 0.0
     mixup: float = 0.0
+    dropout: float | None = None
     patience: int = 4
     steps_at_least: int = 0
 
     def __post_init__(self) -> None:
         if self.epochs < 1 or self.batch < 2 or self.learning_rate <= 0:
             raise ConfigError("a training plan needs epochs >= 1, batch >= 2 and learning_rate > 0")
+        if self.dropout is not None and not 0 <= self.dropout < 1:
+            raise ConfigError("a training plan's dropout lies in 0 to below 1")
 
     def with_enough_steps(self, windows: int) -> TrainingPlan:
         """The plan with `epochs` raised until `windows` give `steps_at_least` steps, and `patience` in proportion."""
@@ -100,6 +104,7 @@ def train(
     *,
     seed: int,
     validation: Validation | None = None,
+    groups: NDArray[np.int64] | None = None,
     device: str = "cpu",
     on_epoch: OnEpoch | None = None,
 ) -> History:
@@ -112,6 +117,7 @@ def train(
         plan: see `TrainingPlan`.
         seed: of order, augmentation and dropout; the global random state is left as it was.
         validation: early stopping.
+        groups: ``(n,)`` whom each window belongs to; mixup then mixes windows of different groups only.
         device: a torch device.
         on_epoch: called after each epoch with its index and the history.
     """
@@ -120,7 +126,12 @@ def train(
     plan = plan.with_enough_steps(len(values))
     history = History()
     x, y = torch.from_numpy(values).to(device), torch.from_numpy(targets).to(device)
+    whose = None if groups is None else torch.from_numpy(groups).to(device)
     network.to(device)
+    if plan.dropout is not None:
+        for layer in network.modules():
+            if isinstance(layer, nn.Dropout):
+                layer.p = plan.dropout
     optimiser = torch.optim.AdamW(network.parameters(), lr=plan.learning_rate, weight_decay=plan.weight_decay)
     steps = max(1, len(x) // plan.batch)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, plan.learning_rate, total_steps=plan.epochs * steps)
@@ -133,7 +144,7 @@ def train(
             total = 0.0
             order = torch.randperm(len(x)).to(device)
             for rows in order.tensor_split(steps):
-                batch, target = augment(x[rows], y[rows], plan)
+                batch, target = augment(x[rows], y[rows], plan, None if whose is None else whose[rows])
                 loss = soft_cross_entropy(network(batch), target)
                 optimiser.zero_grad(set_to_none=True)
                 loss.backward()  # type: ignore[no-untyped-call]
@@ -155,19 +166,28 @@ def train(
     return history
 
 
-def augment(x: Tensor, y: Tensor, plan: TrainingPlan) -> tuple[Tensor, Tensor]:
-    """The plan's label smoothing, noise, shift and mixup, drawn from torch's current random state."""
+def augment(x: Tensor, y: Tensor, plan: TrainingPlan, groups: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """The plan's label smoothing, noise, shift and mixup, drawn from torch's current random state.
+
+    With `groups` ``(batch,)``, mixup's partners are windows of another group, as long as the batch has any.
+    """
     if plan.label_smoothing:
         y = y * (1 - plan.label_smoothing) + plan.label_smoothing / y.shape[1]
     if plan.mixup:
         share = torch.distributions.Beta(plan.mixup, plan.mixup).sample((len(x), 1)).to(x.device)
-        other = torch.randperm(len(x), device=x.device)
+        other = torch.randperm(len(x), device=x.device) if groups is None else strangers(groups)
         x, y = share[:, :, None] * x + (1 - share[:, :, None]) * x[other], share * y + (1 - share) * y[other]
     if plan.shift:
         x = shifted(x, round(plan.shift * x.shape[-1]))
     if plan.noise:
         x = x + plan.noise * torch.randn_like(x)
     return x, y
+
+
+def strangers(groups: Tensor) -> Tensor:
+    """For each row of a batch, a random row of another group; any row where there is but one group."""
+    apart = (groups[:, None] != groups[None, :]).float()
+    return torch.multinomial(apart + 1e-9, 1).squeeze(1)
 
 
 def shifted(x: Tensor, most: int) -> Tensor:

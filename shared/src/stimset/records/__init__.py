@@ -8,6 +8,7 @@ In the order of the data's way::
     arrays       NPZ: the schema is its docstring              building   the rules that NPZ and CSV share
     delimited    CSV: the schema is its docstring              writing    Record -> NPZ
     persons      whose recording it is
+    demographics what else is known of the persons, in groups
     opening      a folder or file -> RecordSet
     guess        a window spec for a data set that nobody has described
     apnea_ecg    the public database: specs, split, download
@@ -21,6 +22,7 @@ Usage::
 """
 
 from stimset.records.base import Annotation, EventSeries, Record, RecordSet, SampledSignal, Signal
+from stimset.records.demographics import read_demographics
 from stimset.records.guess import guess_spec
 from stimset.records.opening import open_records
 from stimset.records.persons import read_persons
@@ -37,6 +39,7 @@ __all__ = [
     "guess_spec",
     "is_simulated",
     "open_records",
+    "read_demographics",
     "read_persons",
     "simulate",
     "write_npz",

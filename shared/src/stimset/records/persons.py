@@ -9,7 +9,7 @@ person (the publisher gives no key; this gives exactly the 32 people it counts).
 from __future__ import annotations
 
 import csv
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from stimset.errors import RecordError
@@ -43,15 +43,29 @@ def is_persons_table(path: Path) -> bool:
     return path.name.casefold() in TABLES
 
 
-def _table(path: Path) -> dict[str, str]:
+def read_table(path: Path) -> tuple[list[dict[str, str]], dict[str, str]]:
+    """The lines of such a table, and its columns: lower-case name -> name.
+
+    Raises:
+        RecordError: it is no text in UTF-8.
+    """
     try:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise RecordError(f"{path}: not a text file in UTF-8 ({error.__class__.__name__}); export it again") from None
     delimiter = ";" if lines and lines[0].count(";") > lines[0].count(",") else ","
     rows = list(csv.DictReader(lines, delimiter=delimiter))
-    columns = {(name or "").strip().casefold(): name for name in (rows[0] if rows else {})}
-    record, person = _pick(columns, RECORD_COLUMNS), _pick(columns, PERSON_COLUMNS)
+    return rows, {(name or "").strip().casefold(): name for name in (rows[0] if rows else {})}
+
+
+def pick(columns: dict[str, str], wanted: Sequence[str]) -> str | None:
+    """The first of these columns that there is, as the table spells it."""
+    return next((columns[name] for name in wanted if name in columns), None)
+
+
+def _table(path: Path) -> dict[str, str]:
+    rows, columns = read_table(path)
+    record, person = pick(columns, RECORD_COLUMNS), pick(columns, PERSON_COLUMNS)
     if record is None or person is None:
         raise RecordError(
             f"{path}: columns 'record' and 'person' (or subject, patient) are needed; "
@@ -59,7 +73,7 @@ def _table(path: Path) -> dict[str, str]:
         )
     owners: dict[str, str] = {}
     for row in rows:
-        name, owner = (row[columns[record]] or "").strip(), (row[columns[person]] or "").strip()
+        name, owner = (row[record] or "").strip(), (row[person] or "").strip()
         if Path(name).suffix.casefold() in SUFFIXES:
             name = Path(name).stem
         if not name or not owner:
@@ -70,15 +84,16 @@ def _table(path: Path) -> dict[str, str]:
 
 
 def _published(path: Path) -> dict[str, str]:
-    """Apnea-ECG: the columns are record, minutes, non-apnea, apnea, hours, AI, HI, AHI, age, sex, height, weight."""
     people: dict[Sequence[str], str] = {}
-    owners: dict[str, str] = {}
+    return {name: people.setdefault(person, f"person-{len(people):02d}") for name, person in published(path)}
+
+
+def published(path: Path) -> Iterator[tuple[str, tuple[str, str, str, str]]]:
+    """Apnea-ECG: each record with age, sex, height in cm and weight in kg of its person.
+
+    The columns are record, minutes, non-apnea, apnea, hours, AI, HI, AHI, age, sex, height, weight.
+    """
     for line in path.read_text(encoding="latin-1").splitlines():
         cells = line.split()
         if len(cells) >= 12 and cells[1].isdigit() and cells[9] in ("M", "F"):
-            owners[cells[0]] = people.setdefault(tuple(cells[8:12]), f"person-{len(people):02d}")
-    return owners
-
-
-def _pick(columns: dict[str, str], wanted: Sequence[str]) -> str | None:
-    return next((name for name in wanted if name in columns), None)
+            yield cells[0], (cells[8], cells[9], cells[10], cells[11])

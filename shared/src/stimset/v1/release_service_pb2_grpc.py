@@ -55,6 +55,11 @@ class ReleaseServiceStub:
                 request_serializer=stimset_dot_v1_dot_release__service__pb2.GetMetadataRequest.SerializeToString,
                 response_deserializer=stimset_dot_v1_dot_release__service__pb2.GetMetadataResponse.FromString,
                 _registered_method=True)
+        self.GetCheckpoint = channel.unary_unary(
+                '/stimset.v1.ReleaseService/GetCheckpoint',
+                request_serializer=stimset_dot_v1_dot_release__service__pb2.GetCheckpointRequest.SerializeToString,
+                response_deserializer=stimset_dot_v1_dot_release__service__pb2.GetCheckpointResponse.FromString,
+                _registered_method=True)
 
 
 class ReleaseServiceServicer:
@@ -97,6 +102,16 @@ class ReleaseServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetCheckpoint(self, request, context):
+        """GetCheckpoint answers with the newest signed checkpoint of the custodian's log of decisions, and the proof that this log begins
+        with the one that the caller saw before. A caller asks with every pull and keeps the answer, so that the custodian can't change
+        its log, or show different ones, without somebody noticing. The records themselves are shown to nobody.
+        Errors: INVALID_ARGUMENT for a negative known_size; NOT_FOUND where no checkpoint has been signed yet.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_ReleaseServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -119,6 +134,11 @@ def add_ReleaseServiceServicer_to_server(servicer, server):
                     servicer.GetMetadata,
                     request_deserializer=stimset_dot_v1_dot_release__service__pb2.GetMetadataRequest.FromString,
                     response_serializer=stimset_dot_v1_dot_release__service__pb2.GetMetadataResponse.SerializeToString,
+            ),
+            'GetCheckpoint': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetCheckpoint,
+                    request_deserializer=stimset_dot_v1_dot_release__service__pb2.GetCheckpointRequest.FromString,
+                    response_serializer=stimset_dot_v1_dot_release__service__pb2.GetCheckpointResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -230,6 +250,33 @@ class ReleaseService:
             '/stimset.v1.ReleaseService/GetMetadata',
             stimset_dot_v1_dot_release__service__pb2.GetMetadataRequest.SerializeToString,
             stimset_dot_v1_dot_release__service__pb2.GetMetadataResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetCheckpoint(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/stimset.v1.ReleaseService/GetCheckpoint',
+            stimset_dot_v1_dot_release__service__pb2.GetCheckpointRequest.SerializeToString,
+            stimset_dot_v1_dot_release__service__pb2.GetCheckpointResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -1,14 +1,11 @@
-"""Inhibition: keep stimuli from pointing at single patients.
-
-Identity networks learn the training persons instead of the labels. While a stimulus is excited, `inhibit` drives their answers toward
-"nobody in particular". Inhibition against one network fools that network alone, so there are several, of unlike architectures, trained with
-shifts and noise; and the gate judges only by attackers that were trained apart.
+"""Identity networks learn the training persons instead of the labels. While a stimulus is excited, `inhibit` drives their answers toward
+"nobody in particular".
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import numpy as np
 import torch
@@ -16,7 +13,7 @@ from numpy.typing import NDArray
 
 from custodian.cohort import Cohort, person_shares
 from custodian.excitation.objectives import Drive, Objective, Responses
-from custodian.excitation.recipe import Toward
+from custodian.excitation.sections import Inhibition, Toward
 from custodian.teacher.checkpoint import TrainedNetwork
 from stimset.learning.networks import build_network
 from stimset.learning.training import History, TrainingPlan, soft_targets, train
@@ -25,18 +22,36 @@ IDENTITY_PLAN = TrainingPlan(epochs=6, noise=0.1, shift=0.25, steps_at_least=400
 IDENTITY_ARCHITECTURES = ("cnn", "tcn", "spectral_mlp")
 
 OnEpoch = Callable[[int, str], None]
+Labelled = tuple[NDArray[np.float32], NDArray[np.int64]]
+
+
+def identity_plan(settings: Inhibition) -> TrainingPlan:
+    """How a recipe wants its identity networks trained."""
+    return replace(IDENTITY_PLAN, epochs=settings.epochs, mixup=settings.mixup, noise=settings.noise, shift=settings.shift)
 
 
 def train_identity_networks(
     cohort: Cohort, *, architectures: tuple[str, ...] = IDENTITY_ARCHITECTURES, plan: TrainingPlan = IDENTITY_PLAN, seed: int = 0,
-    device: str = "cpu", on_epoch: OnEpoch = lambda epoch, note: None,
+    device: str = "cpu", also: Labelled | None = None, on_epoch: OnEpoch = lambda epoch, note: None,
 ) -> list[TrainedNetwork]:  # fmt: skip
     """Networks that tell the training persons apart; output ``i`` is the cohort's ``i``-th training person.
 
     They are trained with noise and shifts, so that what they recognise is no accident of single samples.
+
+    Args:
+        cohort: whose training persons are told apart.
+        architectures: one network each.
+        plan: of the training of each.
+        seed: of the first; the i-th takes ``seed + i``.
+        device: a torch device.
+        also: windows ``(n, channels, samples)`` besides the cohort's own, and the person of each as an index into ``person_names``.
+        on_epoch: told after each epoch.
     """
     windows, persons = cohort.training, cohort.training_person_indices
-    targets = soft_targets(np.searchsorted(persons, windows.person), len(persons))
+    values, whose = windows.values, windows.person
+    if also is not None:
+        values, whose = np.concatenate([values, also[0]]), np.concatenate([whose, also[1]])
+    targets = soft_targets(np.searchsorted(persons, whose), len(persons))
     networks = []
     for i, architecture in enumerate(architectures):
         network = build_network(architecture, windows.spec.channels, windows.spec.samples, len(persons), seed=seed + i)
@@ -44,7 +59,7 @@ def train_identity_networks(
         def report(epoch: int, history: History, name: str = architecture) -> None:
             on_epoch(epoch + 1, f"identity network {name}: loss {history.losses[-1]:.3f}")
 
-        history = train(network, windows.values, targets, plan, seed=seed + i, device=device, on_epoch=report)
+        history = train(network, values, targets, plan, seed=seed + i, device=device, on_epoch=report)
         facts = {"plan": asdict(plan), "seed": seed + i, "loss": history.losses[-1]}
         networks.append(TrainedNetwork(network.cpu(), architecture, windows.spec, len(persons), facts))
     return networks

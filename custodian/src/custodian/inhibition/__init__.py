@@ -1,0 +1,30 @@
+"""Inhibition: keep stimuli from pointing at single patients.
+
+``identity`` trains networks that tell persons apart and drives their answers toward "nobody in particular"; ``retraining`` trains fresh
+ones on what that leaves; ``membership`` drives stimuli away from what the teacher alone remembers. Inhibition against one network fools
+that network alone, so there are several, of unlike architectures, trained with shifts and noise; and the gate judges only by attackers
+that were trained apart.
+"""
+
+from custodian.inhibition.identity import (
+    IDENTITY_ARCHITECTURES,
+    IDENTITY_PLAN,
+    expected_persons,
+    identity_plan,
+    inhibit,
+    train_identity_networks,
+)
+from custodian.inhibition.membership import forget, train_references
+from custodian.inhibition.retraining import retrain_identity
+
+__all__ = [
+    "IDENTITY_ARCHITECTURES",
+    "IDENTITY_PLAN",
+    "expected_persons",
+    "forget",
+    "identity_plan",
+    "inhibit",
+    "retrain_identity",
+    "train_identity_networks",
+    "train_references",
+]
