@@ -13,6 +13,8 @@ import plots
 import summary as found
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from stimset.pages import house_css
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
     from plan import Facts
@@ -109,6 +111,7 @@ def render(summary: Mapping[str, Any], material: Material, titles: Mapping[str, 
         s=summary, verdict=found.verdict(summary, titles), titles=titles, kinds=found.KINDS, kind_names=KIND_NAMES,
         metrics=found.METRICS, figures=figures(summary, material, titles), material=material, total=total,
         made=f"{made:%Y-%m-%d %H:%M} UTC", rows={(r["family"], r["trained_on"]): r for r in summary["students"]},
+        house_css=house_css(),
     )  # fmt: skip
 
 

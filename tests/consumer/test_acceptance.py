@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,6 +17,7 @@ import tiny_release
 from consumer import channel
 from consumer.acceptance import Acceptance, load_acceptance
 from consumer.cli import app
+from consumer.students.sources import open_release
 from custodian.publish.keys import load_signers, own_root
 from custodian.publish.publishing import publish
 from hostile_server import Hostile, serving
@@ -192,6 +194,16 @@ def test_a_pull_is_refused_before_any_file_is_fetched(tmp_path):
         assert channel.pull(client, mine, world.custodian, "tiny-0001").id == "tiny-0001"
         with pytest.raises(NotAccepted):  # one that is here already is held against the policy too
             channel.pull(client, mine, world.custodian, "tiny-0001", accept=picky.hold)
+
+
+def test_a_student_learns_from_an_overridden_release_only_where_it_was_accepted(tmp_path):
+    world = World.make(tmp_path)
+    folder = released(world.home, OVERRIDDEN, "forced")
+    with pytest.raises(NotAccepted, match="built-in"):
+        open_release(world.consumer, str(folder))
+    world.consumer.releases.mkdir(exist_ok=True)
+    shutil.copytree(folder, world.consumer.releases / folder.name)  # as a pull with --accept-override leaves it
+    assert open_release(world.consumer, folder.name).predicate.gate.override.failed == ("linkage",)
 
 
 @given(st.text(alphabet="ab-*.", min_size=1, max_size=12), st.floats(-1, 1))

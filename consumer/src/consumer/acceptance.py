@@ -67,7 +67,7 @@ class Acceptance:
         p, gate = predicate, predicate.gate
         if gate.override is not None and not self.override:
             failed, people = ", ".join(gate.override.failed), " and ".join(gate.override.people.values())
-            yield f"the custodian's gate refused this set ({failed}), {people} let it leave; --accept-override takes it all the same"
+            yield f"the custodian's gate refused this set ({failed}), {people} let it leave; 'consumer pull --accept-override' takes it"
         if p.simulated and not self.simulated:
             yield "its patients are simulated"
         if self.persons_at_least is not None and (gate.persons is None or gate.persons < self.persons_at_least):

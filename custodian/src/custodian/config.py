@@ -9,7 +9,8 @@ from __future__ import annotations
 import os
 import secrets
 import tomllib
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,8 @@ class Settings:
         database: a PostgreSQL database as ``postgresql+psycopg://USER@HOST/NAME``, without its password
             (`custodian.state.engine`); empty for the SQLite file in the home.
         budget_epsilon, budget_delta: what a cohort may spend in all (`custodian.budget`); None is no limit.
+        metrics: host and port where the daemon shows its metrics to Prometheus, without TLS; empty is nowhere.
+        limits: what the daemon allows, by the names of `custodian.service.limits.Limits`.
     """
 
     name: str
@@ -44,6 +47,8 @@ class Settings:
     database: str = ""
     budget_epsilon: float | None = None
     budget_delta: float | None = None
+    metrics: str = "127.0.0.1:9464"
+    limits: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -126,6 +131,16 @@ class Home:
         return self.root / "state.sqlite"
 
     @property
+    def jobs(self) -> Path:
+        """Long work in processes of its own, a folder each (`custodian.jobs`)."""
+        return self.root / "jobs"
+
+    @property
+    def daemon_file(self) -> Path:
+        """Where the running daemon answers; it goes with the daemon."""
+        return self.root / "daemon.json"
+
+    @property
     def checkpoint(self) -> Path:
         """The log's newest signed checkpoint, apart from the database that it vouches for."""
         return self.root / "log.checkpoint.json"
@@ -160,7 +175,7 @@ class Home:
             raise ConfigError(f"{self.settings_file}: {error}") from None
         types: dict[str, Any] = {
             "name": str, "address": str, "hostnames": list, "valid_days": int, "database": str, "budget_epsilon": int | float,
-            "budget_delta": int | float,
+            "budget_delta": int | float, "metrics": str, "limits": dict,
         }  # fmt: skip
         for key, value in document.items():
             if key not in types or not isinstance(value, types[key]):

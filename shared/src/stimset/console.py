@@ -17,7 +17,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from enum import StrEnum
-from typing import Any, ParamSpec, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, TypeVar
 
 import typer
 from rich.console import Console, RenderableType
@@ -25,7 +25,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.text import Text
 
 from stimset.errors import NotAccepted, ReleaseRefused, StimsetError
-from stimset.release import GateResult
+
+if TYPE_CHECKING:
+    from stimset.release import GateResult
 
 P = ParamSpec("P")
 T = TypeVar("T")

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -64,12 +65,11 @@ def cluster(tmp_path_factory):
         try:
             yield f"127.0.0.1:{PORT}", token
         finally:
-            for pid in head | {pid for pid, line in running() if str(session) in line}:
-                try:
-                    os.kill(pid, signal.SIGTERM)
-                except ProcessLookupError:
-                    continue
-            time.sleep(2)
+            for how in (signal.SIGTERM, signal.SIGKILL):
+                for pid in head | {pid for pid, line in running() if str(session) in line}:
+                    with suppress(ProcessLookupError):
+                        os.kill(pid, how)
+                time.sleep(2)
             shutil.rmtree(session, ignore_errors=True)
 
 

@@ -58,7 +58,7 @@ def pages(candidates, *checks: CheckResult) -> tuple[dict, str]:
 class Balanced(HTMLParser):
     """Every element that is opened is closed."""
 
-    VOID = {"meta"}
+    VOID = frozenset({"meta"})
 
     def __init__(self) -> None:
         super().__init__()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from consumer.acceptance import DEFAULT
 from consumer.config import Home
 from consumer.enrolment import trusted
 from consumer.standing import refuse_withdrawn, verify_held
@@ -24,6 +25,7 @@ def open_release(home: Home, named: str, *, despite_withdrawal: str | None = Non
     Raises:
         ConfigError: there is no such release, or no custodian is trusted.
         Withdrawn: the custodian has taken it back, by what was learned at the last contact.
+        NotAccepted: the custodian's gate was overridden, and nobody accepted that when it was pulled.
         VerificationError: a promise does not hold.
     """
     folder = home.releases / named if named not in ("", ".", "..") and "/" not in named else Path(named)
@@ -42,6 +44,8 @@ def open_release(home: Home, named: str, *, despite_withdrawal: str | None = Non
                 raise
         else:
             refuse_withdrawn(home, custodian.folder, release, despite=despite_withdrawal)
+            if not folder.resolve().is_relative_to(home.releases.resolve()):  # what was pulled was accepted then
+                DEFAULT.hold(release.predicate)
             return release
     raise ConfigError("no custodian is trusted yet; run 'consumer trust'")
 

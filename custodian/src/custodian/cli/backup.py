@@ -72,9 +72,10 @@ def restore(
 ) -> None:
     """Make a home from a backup. Stop the daemon before.
 
-    Every file is held against the backup's list, the log against its signed checkpoints; a damaged backup leaves nothing. The
-    home must not exist, but for --force; then keys, cohort, teachers and candidate sets of the old home stay. What was decided after the
-    backup is missing in the log, and partners who saw it will be told so by their own software (exit code 20): call them.
+    Every file is held against the backup's list; a damaged backup leaves nothing. 'log verify' then holds the log against its
+    signed checkpoints. The home must not exist, but for --force; then keys, cohort, teachers and candidate sets of the old home stay.
+    What was decided after the backup is missing in the log, and partners who saw it will be told so by their own software (exit
+    code 20): call them.
 
     Example: custodian restore /backup/stimset-2026-05-03.tar --with-keys --home ./hospital
     """

@@ -20,7 +20,11 @@ def register(app: typer.Typer) -> None:
 @console.reports_errors
 def excite(
     recipe: Annotated[
-        str, typer.Option("--recipe", help="A shipped recipe (spectral, swift, prior, noise, paper, deepinversion, zskd) or a TOML file.")
+        str,
+        typer.Option(
+            "--recipe",
+            help="A shipped recipe (spectral, swift, prior, noise, paper, deepinversion, zskd) or a TOML file.",
+        ),
     ] = "spectral",
     count: Annotated[int, typer.Option("--count", min=1, max=10_000_000, help="How many stimuli.")] = 8000,
     set_name: SetOption = "main",
@@ -30,7 +34,7 @@ def excite(
     device: DeviceOption = "auto",
     engine: Annotated[
         Literal["local", "ray"],
-        typer.Option("--engine", help="Where workers run: on this machine, or on a Ray cluster (extra [ray])."),
+        typer.Option("--engine", help="Where workers run: on this machine, or on a Ray cluster (needs the extra ray)."),
     ] = "local",
     workers: Annotated[
         int | None, typer.Option("--workers", min=1, help="Shards in work at once.", show_default="one per core or GPU")

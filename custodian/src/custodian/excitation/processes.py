@@ -25,6 +25,8 @@ from custodian.excitation.shard import Excitation
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 GPUS = "CUDA_VISIBLE_DEVICES"
 GRACE_S = 10
+QUICK_SHARDS = 50
+"""So many shards for each worker make it worth starting one for a recipe that takes no steps."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +34,7 @@ class Processes:
     """So many worker processes on this machine.
 
     Attributes:
-        workers: at most; no more are started than there are shards to make, and for a single shard none.
+        workers: at most; no more are started than there is work for, and for a single shard none.
     """
 
     workers: int
@@ -41,7 +43,9 @@ class Processes:
         self, order: WorkOrder, job: Excitation, shards: Sequence[Shard], folder: Path, on_stimuli: OnStimuli
     ) -> None:
         """See `custodian.excitation.pools.Pool.make`."""
-        workers = min(self.workers, len(shards))
+        # Without steps a shard takes a tenth of a second, and starting a worker takes seconds.
+        quick = order.recipe.method == "ascent" and order.recipe.ascent.steps == 0
+        workers = min(self.workers, len(shards) // QUICK_SHARDS if quick else len(shards))
         if workers < 2:
             Here().make(order, job, shards, folder, on_stimuli)
             return

@@ -21,7 +21,7 @@ from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+from cryptography.x509.oid import ExtendedKeyUsageOID, ExtensionOID, NameOID
 
 from custodian.config import write_secret
 from custodian.state.database import check_name
@@ -182,6 +182,67 @@ def issue_client(authority: Authority, request: Request, partner: str, days: int
         .add_extension(x509.SubjectAlternativeName([uri]), critical=False)
         .sign(authority.key, hashes.SHA256())
     )
+
+
+def read_pinned(data: bytes) -> tuple[x509.Certificate, str]:
+    """Read a certificate that a partner's own authority issued: to be pinned as it is.
+
+    Returns:
+        The certificate, and its key's fingerprint.
+
+    Raises:
+        FormatError: it is malformed, an authority's own, not for clients, not ECDSA, or carries a name that only we give.
+        ConfigError: it is not valid now.
+    """
+    if len(data) > MAX_REQUEST_BYTES:
+        raise FormatError(f"the certificate is larger than {MAX_REQUEST_BYTES} bytes; one PEM certificate is expected")
+    try:
+        (certificate,) = x509.load_pem_x509_certificates(data)
+        key = certificate.public_key()
+        extensions = {extension.oid: extension.value for extension in certificate.extensions}
+    except (ValueError, TypeError, UnsupportedAlgorithm):
+        raise FormatError("that is not one PEM certificate; ask the partner for its client certificate") from None
+    if not isinstance(key, ec.EllipticCurvePublicKey):
+        raise FormatError("the certificate's key is not ECDSA, which gRPC needs; ask the partner for another one")
+    constraints = extensions.get(ExtensionOID.BASIC_CONSTRAINTS)
+    if isinstance(constraints, x509.BasicConstraints) and constraints.ca:
+        raise FormatError("that is an authority's certificate: pinning it would let in all that it issues; pin the client's")
+    usage = extensions.get(ExtensionOID.EXTENDED_KEY_USAGE)
+    if not isinstance(usage, x509.ExtendedKeyUsage) or ExtendedKeyUsageOID.CLIENT_AUTH not in usage:
+        raise FormatError("the certificate is not for TLS clients (extended key usage clientAuth); ask for one that is")
+    if partner_names(certificate):
+        raise FormatError(f"the certificate carries a name '{PARTNER_URI}...', which only our own authority gives")
+    now = datetime.now(UTC)
+    if not certificate.not_valid_before_utc <= now < certificate.not_valid_after_utc:
+        raise ConfigError(
+            f"the certificate is valid from {certificate.not_valid_before_utc:%F} to {certificate.not_valid_after_utc:%F}, not now"
+        )
+    return certificate, key_fingerprint(key)
+
+
+def partner_names(certificate: x509.Certificate) -> tuple[str, ...]:
+    """The partners' names that a certificate carries: one where we issued it, none where it is pinned."""
+    try:
+        names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    except x509.ExtensionNotFound:
+        return ()
+    uris = names.get_values_for_type(x509.UniformResourceIdentifier)
+    return tuple(uri.removeprefix(PARTNER_URI) for uri in uris if uri.startswith(PARTNER_URI))
+
+
+def check_pair(key: bytes, chain: bytes, folder: Path) -> None:
+    """Return if a key and a certificate, both in PEM, belong together.
+
+    Raises:
+        ConfigError: they don't, or one is malformed. For a moment that is so while they are being replaced.
+    """
+    try:
+        private = serialization.load_pem_private_key(key, password=None)
+        leaf = x509.load_pem_x509_certificates(chain)[0]
+    except (ValueError, TypeError, UnsupportedAlgorithm):
+        raise ConfigError(f"{folder}: server.key or server.pem is malformed; restore both from one backup") from None
+    if private.public_key() != leaf.public_key():
+        raise ConfigError(f"{folder}: server.key and server.pem don't belong together; replace both")
 
 
 def key_fingerprint(key: ec.EllipticCurvePublicKey) -> str:

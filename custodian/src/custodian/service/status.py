@@ -46,7 +46,17 @@ class Unauthenticated(PolicyDenied):
 
 
 class Busy(TransportError):
-    """Too many calls at once. The text is sent to the partner."""
+    """A quota is used up. The text is sent to the partner.
+
+    Attributes:
+        quota: which one, as the metrics call it.
+        retry_s: when to try again, in seconds; sent along as ``google.rpc.RetryInfo``.
+    """
+
+    def __init__(self, message: str, quota: str = "concurrency", retry_s: float = 1.0) -> None:
+        super().__init__(message)
+        self.quota = quota
+        self.retry_s = retry_s
 
 
 class TooSlow(TransportError):

@@ -20,7 +20,7 @@ PACE = {
     "spectral_mlp": 0.15,
     "mlp": 0.2,
     "deep_cnn": 1.6,
-    "tcn": 2.2,
+    "tcn": 1.2,
     "lstm": 3.0,
     "gru": 3.5,
     "transformer": 4.0,
@@ -31,7 +31,7 @@ INHIBITED, PLAIN_STIMULUS, GENERATED = 0.004, 0.0006, 0.03
 """Epochs of the CNN on 1,000 windows that one stimulus costs."""
 STUDENT_EPOCHS, LEAST_STUDENT = 12, 38.0
 """Epochs of a network that learns a release; and what it goes through at least, in thousands of windows."""
-EARLY = 0.8
+EARLY = 0.6
 """Share of the planned epochs that early stopping goes through."""
 
 

@@ -6,7 +6,7 @@
     grants     partner_id, series (a pattern: "*", "apnea-*", "apnea-nights")
 
 A row is never deleted: a revoked partner stays, so that an old access log can still be read. A name can be used again
-once every certificate under it is revoked.
+once every certificate under it is revoked. One that was renewed is revoked at a moment ahead, so that the partner has time to change.
 
 Every change is a decision: it enters the log (`custodian.state.log`) in the same transaction, under the certificate's
 fingerprint, never under a name. Usage::
@@ -23,12 +23,12 @@ import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from fnmatch import fnmatchcase
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
-from sqlalchemy import ForeignKey, Index, String, select, text
+from sqlalchemy import ColumnElement, ForeignKey, Index, String, or_, select, text
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Mapped, Session, mapped_column, relationship, selectinload
 
@@ -52,7 +52,7 @@ class Partner:
         name: lower-case letters, digits and hyphens, at most 63.
         fingerprint: SHA-256 of the DER certificate, lower-case hex.
         created, expires: UTC; `expires` is the certificate's own end.
-        revoked_at: UTC, or None while the certificate is good.
+        revoked_at: UTC, or None while the certificate is good; ahead of now for one that was renewed.
         grants: patterns of the series that it may see.
     """
 
@@ -62,6 +62,10 @@ class Partner:
     expires: datetime
     revoked_at: datetime | None
     grants: tuple[str, ...]
+
+    def revoked(self, now: datetime | None = None) -> bool:
+        """Whether the certificate has been taken back by now."""
+        return self.revoked_at is not None and self.revoked_at <= (now or datetime.now(UTC))
 
     def sees(self, series: str) -> bool:
         """Whether any grant covers the series of this name."""
@@ -112,14 +116,7 @@ class Partners:
         """
         check_name(name)
         check_series(series)
-        row = _PartnerRow(
-            name=name,
-            fingerprint=certificate.fingerprint(hashes.SHA256()).hex(),
-            certificate=certificate.public_bytes(serialization.Encoding.PEM).decode(),
-            created=stamp(datetime.now(UTC)),
-            expires=stamp(certificate.not_valid_after_utc),
-            grants=[_GrantRow(series=pattern) for pattern in sorted(set(series))],
-        )
+        row = _row(name, certificate, series)
         try:
             with self._database.writing() as session:
                 session.add(row)
@@ -129,8 +126,38 @@ class Partners:
                 return added
         except IntegrityError:
             raise ConfigError(
-                f"partner '{name}' has a certificate already; 'custodian partner revoke {name}' takes it back first"
+                f"partner '{name}' has a certificate already; 'custodian partner renew {name}' replaces it, "
+                f"'custodian partner revoke {name}' takes it back"
             ) from None
+
+    def renew(self, name: str, certificate: x509.Certificate, overlap: timedelta) -> Partner:
+        """Give the partner another certificate with the same grants; the present one is good for `overlap` more.
+
+        Raises:
+            ConfigError: no live certificate stands under this name, or the new one is known already.
+        """
+        now = datetime.now(UTC)
+        try:
+            with self._live(name) as (session, former):
+                former.revoked_at = min(former.expires, stamp(now + overlap))
+                session.flush()  # before the new row: a name has one certificate without an end
+                row = _row(name, certificate, [grant.series for grant in former.grants])
+                session.add(row)
+                session.flush()
+                renewed = _partner(row)
+                hours = round(overlap / timedelta(hours=1))
+                append(session, [Entry(
+                    "recertify", partner=short(renewed.fingerprint), former=short(former.fingerprint), hours=hours
+                )])  # fmt: skip
+                return renewed
+        except IntegrityError:
+            raise ConfigError("this certificate is in the table already; a renewal needs a new one") from None
+
+    def certificates(self) -> tuple[tuple[str, str], ...]:
+        """Name and PEM certificate of each that is not taken back yet."""
+        query = select(_PartnerRow.name, _PartnerRow.certificate).where(_not_revoked()).order_by(_PartnerRow.id)
+        with self._database.reading() as session:
+            return tuple((name, pem) for name, pem in session.execute(query))
 
     def list(self) -> tuple[Partner, ...]:
         """Every partner, the revoked ones too, by name and then by age."""
@@ -146,16 +173,18 @@ class Partners:
             return None if row is None else _partner(row)
 
     def revoke(self, name: str) -> Partner:
-        """Take the partner's live certificate back.
+        """Take the partner's live certificate back, and one that it replaced.
 
         Raises:
             ConfigError: no live certificate stands under this name.
         """
+        now = stamp(datetime.now(UTC))
         with self._live(name) as (session, row):
-            row.revoked_at = stamp(datetime.now(UTC))
-            revoked = _partner(row)
-            append(session, [Entry("revoke", partner=short(revoked.fingerprint))])
-            return revoked
+            former = session.scalars(select(_PartnerRow).where(_PartnerRow.name == name, _PartnerRow.revoked_at > now)).all()
+            for each in (row, *former):
+                each.revoked_at = now
+            append(session, [Entry("revoke", partner=short(each.fingerprint)) for each in (row, *former)])
+            return _partner(row)
 
     def grant(self, name: str, series: Sequence[str]) -> Partner:
         """Replace what the partner may see.
@@ -205,6 +234,21 @@ def check_series(series: Sequence[str]) -> None:
     """
     if not 1 <= len(series) <= MAX_GRANTS or not all(SERIES_PATTERN.match(pattern) for pattern in series):
         raise ConfigError(f"a grant is a series name or a pattern such as 'apnea-*'; 1 to {MAX_GRANTS} can be given")
+
+
+def _not_revoked() -> ColumnElement[bool]:
+    return or_(_PartnerRow.revoked_at.is_(None), _PartnerRow.revoked_at > stamp(datetime.now(UTC)))
+
+
+def _row(name: str, certificate: x509.Certificate, series: Sequence[str]) -> _PartnerRow:
+    return _PartnerRow(
+        name=name,
+        fingerprint=certificate.fingerprint(hashes.SHA256()).hex(),
+        certificate=certificate.public_bytes(serialization.Encoding.PEM).decode(),
+        created=stamp(datetime.now(UTC)),
+        expires=stamp(certificate.not_valid_after_utc),
+        grants=[_GrantRow(series=pattern) for pattern in sorted(set(series))],
+    )
 
 
 def _decided(session: Session, event: str, partner: Partner) -> None:

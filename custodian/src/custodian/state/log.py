@@ -51,6 +51,7 @@ EVENTS: Mapping[str, frozenset[str]] = MappingProxyType(
             "enrol": "partner series",
             "grant": "partner series",
             "revoke": "partner",
+            "recertify": "partner former hours",
             "query": "partner release epsilon delta",
             "start": "version",
             "stop": "version",
