@@ -21,7 +21,7 @@ FUZZ_SECONDS ?= 20
 # Two processes with two threads each on two cores run ten times slower than with one each.
 export OMP_NUM_THREADS := 1
 
-.PHONY: help setup demo test test-slow check bench bench-paper bench-excite fuzz fmt stubs clean
+.PHONY: help setup demo demo-federated test test-slow check bench bench-paper bench-excite fuzz wheelhouse fmt stubs clean
 
 help: ## print this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1@\2/p' $(firstword $(MAKEFILE_LIST)) | column -t -s @ 2>/dev/null \
@@ -44,6 +44,9 @@ $(STAMP): constraints.txt pyproject.toml shared/pyproject.toml custodian/pyproje
 
 demo: $(STAMP) ## the main job, to build/demo/report.html; real recordings: make demo DATA=../path/to/apnea-ecg
 	$(BIN)/python deploy/demo/run.py $(if $(DATA),--data "$(DATA)")
+
+demo-federated: $(STAMP) ## three hospitals, one partner that learns from all of them, to build/federated/report.html
+	$(BIN)/python deploy/federated/federate.py $(ARGS)
 
 test: $(STAMP) ## the tests, without those that take minutes; choose by ARGS="-k verify"
 	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile $(ARGS)
@@ -81,6 +84,9 @@ fuzz: $(STAMP) ## 200,000 mutants of everything that comes from outside, then at
 			|| { tail -n 20 build/fuzz/atheris-$$kind.log; exit 1; }; \
 		grep -E "^Done|DONE" build/fuzz/atheris-$$kind.log || tail -n 1 build/fuzz/atheris-$$kind.log; \
 	done
+
+wheelhouse: $(STAMP) ## an installer for machines without network, to dist/wheelhouse; WHEELHOUSE_SIDE=consumer is the partner's
+	@PYTHON=$(BIN)/python sh deploy/wheelhouse/build.sh --side $(or $(WHEELHOUSE_SIDE),custodian) $(ARGS)
 
 fmt: $(STAMP) ## sort imports and format
 	$(BIN)/ruff check --select I --fix .

@@ -42,7 +42,7 @@ def main() -> int:
     parser.add_argument("--quick", action="store_true", help="tiny sizes, to see whether it runs; the numbers mean nothing")
     given = parser.parse_args()
     console = Console(highlight=False)
-    signal.signal(signal.SIGTERM, _interrupt)
+    signal.signal(signal.SIGTERM, interrupt)
     folder = given.out.resolve()
     sizes = plan.QUICK if given.quick else plan.REAL if given.data else plan.SIMULATED
     try:
@@ -58,7 +58,7 @@ def main() -> int:
         outcomes = Runner(plan.stages(facts), folder, facts.environments, console).run()
         _conclude(facts, outcomes, time.monotonic() - began, console)
     except StageFailed as failure:
-        _explain(failure, console)
+        explain(failure, console)
         return 1
     except StimsetError as error:
         console.print(f"[bold red]error:[/] {escape(str(error))}")
@@ -117,7 +117,8 @@ def _welcome(source: plan.Source) -> Panel:
     return Panel(text, title="stimset demo", title_align="left", border_style="dim", padding=(0, 1))
 
 
-def _explain(failure: StageFailed, console: Console) -> None:
+def explain(failure: StageFailed, console: Console) -> None:
+    """Show the command that failed and the end of what it said."""
     console.print(f"\n[bold red]stage '{failure.stage}' failed[/] (exit code {failure.code})")
     console.print(Text(f"$ {failure.command}"), soft_wrap=True)
     for line in failure.tail:
@@ -125,7 +126,8 @@ def _explain(failure: StageFailed, console: Console) -> None:
     console.print(Text(f"the whole log: {failure.log}"), soft_wrap=True)
 
 
-def _interrupt(number: int, frame: FrameType | None) -> None:
+def interrupt(number: int, frame: FrameType | None) -> None:
+    """End on SIGTERM as on Ctrl-C: what was started is ended too."""
     raise KeyboardInterrupt
 
 

@@ -36,7 +36,7 @@ class Stage:
 
     Attributes:
         name: short, unique; names the log.
-        side: ``hospital``, ``partner`` or ``referee``: who does it.
+        side: who does it, such as ``hospital``, ``partner`` or ``referee``.
         why: one or two sentences for somebody who sees this for the first time.
         work: does it and returns one line of result.
         after: names of the stages that must be done.
@@ -78,15 +78,18 @@ class Runner:
         folder: logs go to ``folder/logs``.
         environments: see `Shell`.
         console: where they are shown; on a terminal with a live line for each running stage.
+        colours: by side.
     """
 
     def __init__(
-        self, stages: Sequence[Stage], folder: Path, environments: Mapping[str, Mapping[str, str]], console: Console
-    ) -> None:
+        self, stages: Sequence[Stage], folder: Path, environments: Mapping[str, Mapping[str, str]], console: Console,
+        colours: Mapping[str, str] = COLOURS,
+    ) -> None:  # fmt: skip
         self.stages = list(stages)
         self.logs = folder / "logs"
         self.environments = environments
         self.console = console
+        self.colours = colours
         self._began = time.monotonic()
         self._outcomes: dict[str, Outcome] = {}
         self._shells: dict[str, Shell] = {}
@@ -152,7 +155,7 @@ class Runner:
         self._outcomes[stage.name] = Outcome(stage.name, stage.side, stage.background, time.monotonic() - self._began)
         if not stage.background:
             self.console.print()
-            title = f"[bold {COLOURS[stage.side]}]{stage.side}[/] [bold]{stage.name}[/]"
+            title = f"[bold {self.colours[stage.side]}]{stage.side}[/] [bold]{stage.name}[/]"
             self.console.print(f"[dim]{number:2d}/{len(self.stages)}[/] {title}")
             self.console.print(Text(stage.why), style="default", highlight=False)
         return stage.work(shell)
@@ -176,7 +179,7 @@ class Runner:
             status = shell.screen.status if shell.screen else ""
             outcome = self._outcomes[name]
             table.add_row(
-                shell.spinner, Text(name, style=COLOURS[outcome.side]), Text(f"{now - outcome.started:4.0f} s"),
+                shell.spinner, Text(name, style=self.colours[outcome.side]), Text(f"{now - outcome.started:4.0f} s"),
                 Text(status, style="dim", no_wrap=True, overflow="ellipsis"),
             )  # fmt: skip
         return Group(Text(), table, Text(f"  {now:.0f} s so far", style="dim"))

@@ -101,7 +101,7 @@ def _write(out: Path, todo: list[Any], simulated: bool, failed: dict[str, str]) 
     """JSON, page and figures from all cells that are complete."""
     from gatebench import page
 
-    rows = [cell.row() for cell in todo if not cell.audit.left]
+    rows = [cell.row for cell in todo if not cell.audit.left]
     document = {"simulated": simulated, "rows": rows, "failed": failed, "cells": {"there": len(rows), "of": len(todo)}}
     out.mkdir(parents=True, exist_ok=True)
     files = {"gate.json": json.dumps(document, indent=1, allow_nan=False).encode(), "gate.html": page.render(document).encode()}

@@ -18,6 +18,7 @@ CONTRACTS = {
     "custodian and consumer never import each other",
     "serving never loads torch",
     "the daemon reaches nothing private",
+    "what runs a partner's model knows no patient",
     "publishing sees candidates, never windows or teachers",
     "the gate's attackers share nothing with inhibition",
     "pull and verify need no more than the base install",
@@ -32,8 +33,8 @@ ROOMS = {
     "sklearn": {"stimset.learning", "custodian.excitation", "custodian.gate", "consumer.students"},
     "wfdb": {"stimset.records"},
     "edfio": {"stimset.records"},
-    "onnx": {"consumer.students", "consumer.export"},
-    "onnxruntime": {"consumer.students", "consumer.export"},
+    "onnx": {"consumer.students", "consumer.export", "custodian.evaluation.running", "custodian.evaluation.checks"},
+    "onnxruntime": {"consumer.students", "consumer.export", "custodian.evaluation.running"},
     "sqlalchemy": {"custodian.state"},
     "alembic": {"custodian.state"},
 }  # fmt: skip

@@ -32,6 +32,7 @@ MAKERS = {
     "AdmittedSet": "custodian/gate/verdict.py",
     "SignedRelease": "custodian/publish/publishing.py",
     "VerifiedRelease": "stimset/verifying.py",
+    "NoisyCounts": "custodian/evaluation/counting.py",
 }
 # Where a seal may be named: the makers, and the module of AdmittedSet.
 SEALED = {*MAKERS.values(), "custodian/gate/admitted.py"}

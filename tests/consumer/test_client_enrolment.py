@@ -92,7 +92,7 @@ def test_a_certificate_of_another_authority_is_refused(consumer, answer, tmp_pat
 
 
 def test_a_certificate_that_has_ended_is_refused(hospital, consumer, answer):
-    key = enrolment._our_key(consumer)
+    key = enrolment._load_key(consumer.tls / "client.key")
     ends = datetime.now(UTC) - timedelta(minutes=5)
     expired = wire_world.certificate(pki.load_authority(hospital.tls), key, ends=ends)
     (answer.folder / "client.pem").write_bytes(pki.pem(expired))

@@ -26,7 +26,7 @@ POLICY = """
 name = "deep-only"
 version = 1
 [cohort]
-half_width_at_most = 0.5
+half_width_at_most = 0.9
 [attacks.membership]
 required = true
 at_most = 0.9
@@ -61,7 +61,7 @@ def home(tmp_path_factory) -> Home:
 def test_a_dry_run_says_the_cost_and_does_nothing(home):
     told = json.loads(run(home, "audit", *DEEP, "--dry-run", "--format", "json").stdout)
     assert told["worlds"] == told["worlds_left"] == 8
-    assert told["seconds"] == pytest.approx(8 * told["seconds_per_world"], rel=0.02)
+    assert told["seconds"] == pytest.approx(8 * told["seconds_per_world"], rel=0.1)
     assert not list((home.root / "audits").rglob("world-*"))
     assert run(home, "audit", "--dry-run").exit_code == 3
 

@@ -16,6 +16,7 @@ import tiny_release
 import wire_world
 from custodian.service import pki
 from custodian.state.database import Partners
+from custodian.state.log import short
 from stimset.release import ENVELOPE_FILE
 from stimset.v1 import release_service_pb2 as pb
 
@@ -308,14 +309,18 @@ class TestWhatItTells:
                 assert "locals" not in fault_line["exception"][0]["frames"][0]
         assert daemon.stop() == 0
 
-    def test_the_log_names_the_partner_and_no_secret(self, world, daemon, acme):
+    def test_the_log_knows_the_partner_by_its_certificate_and_holds_no_name_and_no_secret(self, world, daemon, acme):
         acme.ListReleases(pb.ListReleasesRequest(), timeout=TIMEOUT)
         time.sleep(0.2)
-        line = daemon.events(event="call", partner="acme", code="OK", method="/stimset.v1.ReleaseService/ListReleases")[
-            -1
-        ]
+        table = Partners.open(world.home)
+        (digits,) = {short(partner.fingerprint) for partner in table.list() if partner.name == "acme"}
+        table.close()
+        method = "/stimset.v1.ReleaseService/ListReleases"
+        line = daemon.events(event="call", partner=digits, code="OK", method=method)[-1]
         assert line["sent_bytes"] > 0
+        assert len(line["request"]) == 12
         text = daemon.log_file.read_text()
+        assert "acme" not in text
         assert "PRIVATE KEY" not in text
         assert "BEGIN CERTIFICATE" not in text
 

@@ -146,12 +146,16 @@ class Connection:
         return open_release(self.home, str(release), despite_withdrawal=despite_withdrawal)
 
     def train(
-        self, release: VerifiedRelease, family: str, seed: int = 1, *, parameters: Mapping[str, Any] | None = None
-    ) -> Student:
-        """Train a student and keep it in the home; see `consumer.students.training.train_student`."""
+        self, release: VerifiedRelease, family: str, seed: int = 1, *, beside: Sequence[VerifiedRelease] = (),
+        parameters: Mapping[str, Any] | None = None,
+    ) -> Student:  # fmt: skip
+        """Train a student and keep it in the home; see `consumer.students.training.train_student`.
+
+        `beside` are releases of other custodians, from connections of their own, that it learns from as well.
+        """
         from consumer.students.training import train_student
 
-        student = train_student(release, family, seed, parameters=parameters)
+        student = train_student(release, family, seed, beside=beside, parameters=parameters)
         student.save(self.home.students)
         return student
 

@@ -23,7 +23,7 @@ import grpc
 from consumer import download
 from consumer.config import Home
 from consumer.download import Interrupted, OnProgress, RetryPolicy, ignore
-from consumer.enrolment import AUTHORITY_FILE, CERTIFICATE_FILE, KEY_FILE, Custodian
+from consumer.enrolment import AUTHORITY_FILE, CERTIFICATE_FILE, Custodian, key_file
 from stimset.errors import ConfigError, FormatError, PolicyDenied, StimsetError, TransportError
 from stimset.merkle import HASH_BYTES, MAX_PROOF
 from stimset.release import ENVELOPE_FILE, MAX_ENVELOPE_BYTES, Statement
@@ -115,7 +115,7 @@ class Client:
         try:
             authority = (custodian.folder / AUTHORITY_FILE).read_bytes()
             certificate = (custodian.folder / CERTIFICATE_FILE).read_bytes()
-            key = (home.tls / KEY_FILE).read_bytes()
+            key = key_file(home, custodian.folder).read_bytes()
         except OSError as error:
             raise ConfigError(f"{error.filename}: {error.strerror}; run 'consumer trust add' again") from None
         return cls(address or custodian.address, authority=authority, certificate=certificate, key=key, policy=policy)
@@ -131,6 +131,35 @@ class Client:
     def close(self) -> None:
         """Let go of the connection."""
         self._channel.close()
+
+    def stub(self, kind: Callable[[grpc.Channel], T]) -> T:
+        """The stub of another service, on this connection."""
+        return kind(self._channel)
+
+    def ask(
+        self, method: Callable[..., Any], request: Any, *, seconds: float | None = None, refused: type[StimsetError] = TransportError
+    ) -> Any:  # fmt: skip
+        """One answer of a stub's method that may be asked again without harm.
+
+        Args:
+            method: of a stub from `stub`.
+            request: its message.
+            seconds: the deadline of one attempt; the policy's where None.
+            refused: what INVALID_ARGUMENT becomes, with the custodian's words.
+
+        Raises:
+            TransportError, PolicyDenied: as `list_releases`.
+        """
+
+        def once() -> Any:
+            try:
+                return method(request, timeout=seconds or self._policy.call_s)
+            except grpc.RpcError as error:
+                if error.code() is grpc.StatusCode.INVALID_ARGUMENT and refused is not TransportError:
+                    raise refused(shown(error.details())) from None
+                raise self._mapped(error) from None
+
+        return self._attempt(once)
 
     def list_releases(self) -> tuple[ReleaseSummary, ...]:
         """Every release granted to us, by age and then by id.
@@ -253,13 +282,7 @@ class Client:
         return bytes(data)
 
     def _call(self, method: Callable[..., Any], request: Any) -> Any:
-        def once() -> Any:
-            try:
-                return method(request, timeout=self._policy.call_s)
-            except grpc.RpcError as error:
-                raise self._mapped(error) from None
-
-        return self._attempt(once)
+        return self.ask(method, request)
 
     def _attempt(self, once: Callable[[], T]) -> T:
         for failures in range(1, self._policy.short_attempts + 1):
@@ -274,7 +297,7 @@ class Client:
     def _mapped(self, error: grpc.RpcError) -> StimsetError:
         """A gRPC error as one of ours. The other side's words are shown cut and without control characters."""
         code: grpc.StatusCode = error.code()
-        words = "".join(c if c.isprintable() else " " for c in (error.details() or ""))[:300]
+        words = shown(error.details())
         if code in _DENIED:
             return PolicyDenied(f"the custodian at {self.address} refuses: {words}")
         if code is grpc.StatusCode.UNAVAILABLE and ("CERTIFICATE_VERIFY_FAILED" in words or "Peer name" in words):
@@ -286,6 +309,11 @@ class Client:
             hint = "check the address, the network, and that our certificate is valid ('consumer trust list')"
             return Interrupted(f"{self.address} can't be reached or broke off ({code.name}: {words}); {hint}")
         return TransportError(f"{self.address} could not answer ({code.name}: {words}); tell the custodian")
+
+
+def shown(words: str | None) -> str:
+    """The other side's words, cut and without control characters."""
+    return "".join(c if c.isprintable() else " " for c in (words or ""))[:300]
 
 
 def _summary(entry: pb.ReleaseSummary) -> ReleaseSummary:

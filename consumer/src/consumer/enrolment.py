@@ -7,6 +7,8 @@
    fingerprint of ``root.json``.
 3. `trust` compares, and keeps the files under ``HOME/custodians/NAME``. The fingerprint that was heard is the one
    thing that is believed; everything later is checked against it.
+
+Before our certificate ends, the custodian sends another such folder, for the same key; or `request_renewal` makes another key first.
 """
 
 from __future__ import annotations
@@ -34,6 +36,8 @@ from stimset.roots import TrustedRoot, normal_fingerprint
 
 KEY_FILE = "client.key"
 REQUEST_FILE = "client.csr"
+NEXT_KEY_FILE = "next.key"
+NEXT_REQUEST_FILE = "next.csr"
 CERTIFICATE_FILE = "client.pem"
 AUTHORITY_FILE = "ca.pem"
 ROOT_FILE = "root.json"
@@ -87,15 +91,38 @@ def create_home(home: Home, organisation: str) -> str:
     for folder in (home.root, home.tls, home.custodians, home.releases, home.students):
         folder.mkdir(parents=True, exist_ok=True)
         folder.chmod(0o700)
+    fingerprint = _new_key(home.tls / KEY_FILE, home.tls / REQUEST_FILE, organisation.strip())
+    _write(home.settings_file, f"name = {_toml(organisation.strip())}\n".encode())
+    return fingerprint
+
+
+def request_renewal(home: Home, custodian: Custodian) -> tuple[Path, str]:
+    """Make another key for this custodian, and the request to send it; the present one stays in use until `trust` sees its certificate.
+
+    Returns:
+        The request's file, and the new key's fingerprint to read out. A second time, those that wait already.
+    """
+    key, request = custodian.folder / NEXT_KEY_FILE, custodian.folder / NEXT_REQUEST_FILE
+    if key.is_file() and request.is_file():
+        return request, fingerprint_of_key(_load_key(key).public_key())
+    return request, _new_key(key, request, custodian.partner)
+
+
+def key_file(home: Home, folder: Path) -> Path:
+    """Our TLS key for the custodian of this folder: one of its own where the key was ever changed, else the home's."""
+    own = folder / KEY_FILE
+    return own if own.is_file() else home.tls / KEY_FILE
+
+
+def _new_key(key_path: Path, request_path: Path, organisation: str) -> str:
     key = ec.generate_private_key(ec.SECP256R1())
-    subject = x509.Name([x509.NameAttribute(NameOID.ORGANIZATION_NAME, organisation.strip()[:64])])
+    subject = x509.Name([x509.NameAttribute(NameOID.ORGANIZATION_NAME, organisation[:64])])
     request = x509.CertificateSigningRequestBuilder().subject_name(subject).sign(key, hashes.SHA256())
     private = key.private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )
-    _write(home.tls / KEY_FILE, private)
-    _write(home.tls / REQUEST_FILE, request.public_bytes(serialization.Encoding.PEM))
-    _write(home.settings_file, f"name = {_toml(organisation.strip())}\n".encode())
+    _write(key_path, private)
+    _write(request_path, request.public_bytes(serialization.Encoding.PEM))
     return fingerprint_of_key(key.public_key())
 
 
@@ -105,7 +132,7 @@ def our_fingerprint(home: Home) -> str:
     Raises:
         ConfigError: the key is missing or damaged.
     """
-    return fingerprint_of_key(_our_key(home).public_key())
+    return fingerprint_of_key(_load_key(home.tls / KEY_FILE).public_key())
 
 
 def fingerprint_of_key(key: ec.EllipticCurvePublicKey) -> str:
@@ -134,7 +161,6 @@ def trust(
     if not _ADDRESS.match(chosen_address):
         raise FormatError(f"'{chosen_address[:80]}' is no address; HOST:PORT is expected")
     certificate, authority = _read(folder / CERTIFICATE_FILE), _read(folder / AUTHORITY_FILE)
-    _check_certificate(home, certificate, authority)
     short = short_name or _shorten(name)
     if not _SHORT_NAME.match(short):
         raise ConfigError("the custodian needs a short name of lower-case letters, digits and hyphens; give it by --as")
@@ -143,10 +169,13 @@ def trust(
         raise ConfigError(
             f"another root is pinned for '{short}'; give another --as, or remove {target} if the custodian told you to"
         )
+    key = _check_certificate(home, target, certificate, authority)
+    _partner(_certificate(certificate, CERTIFICATE_FILE), settings)
     partial = home.custodians / f".adding-{short}-{secrets.token_hex(4)}"
     partial.mkdir(mode=0o700, parents=True)
     try:
-        document = f"name = {_toml(name)}\naddress = {_toml(chosen_address)}\nfingerprint = {_toml(heard)}\n"
+        told = {"name": name, "address": chosen_address, "fingerprint": heard, "partner": settings.get("partner", "")}
+        document = "".join(f"{field} = {_toml(value)}\n" for field, value in told.items() if value)
         for file, data in (
             (ROOT_FILE, root),
             (CERTIFICATE_FILE, certificate),
@@ -154,8 +183,11 @@ def trust(
             (CUSTODIAN_FILE, document.encode()),
         ):
             _write(partial / file, data)
+        if key.parent != home.tls:
+            _write(partial / KEY_FILE, _read(key))
         if target.exists():
-            for name in KEPT:  # what was learned since must not be forgotten: it is what a rollback would need
+            waiting = () if key.name == NEXT_KEY_FILE else (NEXT_KEY_FILE, NEXT_REQUEST_FILE)
+            for name in (*KEPT, *waiting):  # what was learned since must not be forgotten: it is what a rollback would need
                 if (kept := target / name).is_dir():
                     shutil.copytree(kept, partial / name, symlinks=True)
                 elif kept.is_file():
@@ -184,7 +216,7 @@ def load(folder: Path) -> Custodian:
         address=settings["address"],
         fingerprint=normal_fingerprint(settings["fingerprint"]),
         folder=folder,
-        partner=_partner(certificate),
+        partner=_partner(certificate, settings),
         expires=certificate.not_valid_after_utc,
     )
 
@@ -217,32 +249,44 @@ def find(home: Home, short_name: str | None) -> Custodian:
     raise ConfigError(f"say which custodian by --custodian: {names}")
 
 
-def _check_certificate(home: Home, certificate: bytes, authority: bytes) -> None:
+def _check_certificate(home: Home, target: Path, certificate: bytes, authority: bytes) -> Path:
+    """Which of our keys the certificate is for."""
     ours, issuer = _certificate(certificate, CERTIFICATE_FILE), _certificate(authority, AUTHORITY_FILE)
-    if ours.public_key() != _our_key(home).public_key():
+    keys = [path for path in (target / NEXT_KEY_FILE, target / KEY_FILE) if path.is_file()] + [home.tls / KEY_FILE]
+    key = next((path for path in keys if _load_key(path).public_key() == ours.public_key()), None)
+    if key is None:
         raise FormatError(f"{CERTIFICATE_FILE} is not for our key; the custodian must use {home.tls / REQUEST_FILE}")
-    try:
-        ours.verify_directly_issued_by(issuer)
-    except (ValueError, TypeError, InvalidSignature):
-        raise FormatError(f"{CERTIFICATE_FILE} was not issued by {AUTHORITY_FILE}; ask the custodian again") from None
-    _partner(ours)
+    if _partner_names(ours):  # else our own authority issued it, and the custodian has pinned it
+        try:
+            ours.verify_directly_issued_by(issuer)
+        except (ValueError, TypeError, InvalidSignature):
+            raise FormatError(
+                f"{CERTIFICATE_FILE} was not issued by {AUTHORITY_FILE}; ask the custodian again"
+            ) from None
     now = datetime.now(UTC)
     if not ours.not_valid_before_utc <= now < ours.not_valid_after_utc:
         raise ConfigError(
             f"our certificate is valid from {ours.not_valid_before_utc:%F} to {ours.not_valid_after_utc:%F}, not now;"
             " check the clock, or ask the custodian for a new one"
         )
+    return key
 
 
-def _partner(certificate: x509.Certificate) -> str:
+def _partner(certificate: x509.Certificate, settings: dict[str, str]) -> str:
+    """Our name with the custodian: from the certificate that it issued, or beside the one that it pinned."""
+    names = _partner_names(certificate) or [settings.get("partner", "")]
+    if len(names) != 1 or not _SHORT_NAME.match(names[0]):
+        raise FormatError(f"{CERTIFICATE_FILE} carries no partner name; ask the custodian for a new one")
+    return names[0]
+
+
+def _partner_names(certificate: x509.Certificate) -> list[str]:
     try:
         names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-        (uri,) = names.get_values_for_type(x509.UniformResourceIdentifier)
-    except (x509.ExtensionNotFound, ValueError):
-        uri = ""
-    if not uri.startswith(PARTNER_URI):
-        raise FormatError(f"{CERTIFICATE_FILE} carries no partner name; ask the custodian for a new one")
-    return uri.removeprefix(PARTNER_URI)
+    except x509.ExtensionNotFound:
+        return []
+    uris = names.get_values_for_type(x509.UniformResourceIdentifier)
+    return [uri.removeprefix(PARTNER_URI) for uri in uris if uri.startswith(PARTNER_URI)]
 
 
 def _certificate(data: bytes, name: str) -> x509.Certificate:
@@ -252,8 +296,7 @@ def _certificate(data: bytes, name: str) -> x509.Certificate:
         raise FormatError(f"{name} is no PEM certificate; ask the custodian again") from None
 
 
-def _our_key(home: Home) -> ec.EllipticCurvePrivateKey:
-    path = home.tls / KEY_FILE
+def _load_key(path: Path) -> ec.EllipticCurvePrivateKey:
     try:
         key = serialization.load_pem_private_key(_read(path), password=None)
     except (ValueError, TypeError, UnsupportedAlgorithm):

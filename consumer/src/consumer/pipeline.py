@@ -60,33 +60,27 @@ def train(
     release: VerifiedRelease,
     families: Sequence[str],
     *,
+    beside: Sequence[VerifiedRelease] = (),
     seeds: Sequence[int] = (1,),
     parameters: Mapping[str, Mapping[str, Any]] | None = None,
     calibrate: bool = False,
     prevalence: Mapping[str, float] | None = None,
     resume: bool = False,
+    jobs: int = 1,
+    own: Path | None = None,
     on_step: OnStep = _unwatched,
 ) -> list[Student]:
     """Students of each family and seed, from the stimuli's soft labels; kept in the home as ONNX, never as pickle.
 
-    `parameters` holds those of a family that are not to be its defaults; with `resume`, what was trained before from the same release
-    with the same options is read, not trained again; the rest as `consumer.students.training.train_student`.
+    `beside` are releases of other custodians that every student learns from as well; `parameters` holds those of a family that are not
+    to be its defaults; with `resume`, what was trained before from the same releases with the same options is read, not trained again;
+    `jobs` processes work side by side, each of which runs the user's `own` file first and verifies the releases itself; the rest as
+    `consumer.students.training.train_student`.
     """
-    from consumer.students.training import train_student, trained_before
+    from consumer.students.fleet import Order, train_fleet
 
-    students = []
-    for done, (family, seed) in enumerate((f, s) for f in families for s in seeds):
-        own = (parameters or {}).get(family)
-        if resume and (found := trained_before(home.students, release, family, seed, own, calibrate, prevalence)):
-            students.append(found)
-            continue
-        student = train_student(
-            release, family, seed, parameters=own, calibrate=calibrate, prevalence=prevalence,
-            on_progress=lambda share, done=done, family=family: on_step(done + share, family),  # type: ignore[misc]
-        )  # fmt: skip
-        student.save(home.students)
-        students.append(student)
-    return students
+    orders = [Order(f, s, (parameters or {}).get(f), calibrate, prevalence) for f in families for s in seeds]
+    return train_fleet(home, (release, *beside), orders, resume=resume, jobs=jobs, own=own, on_step=on_step)
 
 
 def benchmark(students: Sequence[Student], windows: Windows, *, draws: int = 1000, data: str = "") -> BenchmarkReport:

@@ -18,6 +18,7 @@ from stimset import homes
 from stimset.errors import ConfigError
 
 HOME_VARIABLE = "CUSTODIAN_HOME"
+CREDENTIALS_VARIABLE = "CREDENTIALS_DIRECTORY"
 SETTINGS_FILE = "custodian.toml"
 PSEUDONYM_KEY_FILE = "pseudonym.key"
 GATE_KEY_FILE = "gate.key"
@@ -36,6 +37,8 @@ class Settings:
         database: a PostgreSQL database as ``postgresql+psycopg://USER@HOST/NAME``, without its password
             (`custodian.state.engine`); empty for the SQLite file in the home.
         budget_epsilon, budget_delta: what a cohort may spend in all (`custodian.budget`); None is no limit.
+        evaluation_queries, evaluation_advantage, evaluation_patients: what partners' models may learn of held-out patients
+            (`custodian.evaluation.policy`); no queries offers no evaluation.
         metrics: host and port where the daemon shows its metrics to Prometheus, without TLS; empty is nowhere.
         limits: what the daemon allows, by the names of `custodian.service.limits.Limits`.
     """
@@ -47,6 +50,9 @@ class Settings:
     database: str = ""
     budget_epsilon: float | None = None
     budget_delta: float | None = None
+    evaluation_queries: int = 4
+    evaluation_advantage: float = 0.02
+    evaluation_patients: int = 20
     metrics: str = "127.0.0.1:9464"
     limits: Mapping[str, float] = field(default_factory=dict)
 
@@ -106,6 +112,16 @@ class Home:
         return self.root / "teacher"
 
     @property
+    def evaluation(self) -> Path:
+        """The private windows of the declared evaluation cohort, where there is one."""
+        return self.root / "evaluation"
+
+    @property
+    def evaluations(self) -> Path:
+        """What partners submitted, and the reports that they were given."""
+        return self.root / "evaluations"
+
+    @property
     def releases(self) -> Path:
         """Signed releases, one folder each."""
         return self.root / "releases"
@@ -149,6 +165,11 @@ class Home:
         """The candidate set of this name: shards, and the gate's sealed verdict beside them."""
         return self.root / "candidates" / name
 
+    def credential(self, path: Path) -> Path:
+        """Where to read a key that lies at `path`: what the service manager handed over (systemd's ``LoadCredential``) comes first."""
+        given = Path(os.environ.get(CREDENTIALS_VARIABLE, "")) / path.name
+        return given if given.is_absolute() and given.is_file() else path
+
     def secret(self, name: str) -> bytes:
         """One of the home's own random secrets (`PSEUDONYM_KEY_FILE`, `GATE_KEY_FILE`).
 
@@ -175,7 +196,8 @@ class Home:
             raise ConfigError(f"{self.settings_file}: {error}") from None
         types: dict[str, Any] = {
             "name": str, "address": str, "hostnames": list, "valid_days": int, "database": str, "budget_epsilon": int | float,
-            "budget_delta": int | float, "metrics": str, "limits": dict,
+            "budget_delta": int | float, "evaluation_queries": int, "evaluation_advantage": float,
+            "evaluation_patients": int, "metrics": str, "limits": dict,
         }  # fmt: skip
         for key, value in document.items():
             if key not in types or not isinstance(value, types[key]):

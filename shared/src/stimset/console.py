@@ -16,6 +16,7 @@ import json
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, TypeVar
 
@@ -101,6 +102,10 @@ class Step(Protocol):
         """Report that `done` units of the announced total are finished."""
 
 
+# Told of every progress bar of its context as well: title, total, done, note. A job writes it down (`custodian.cli.working`).
+watcher: ContextVar[Callable[[str, float, float, str], None] | None] = ContextVar("watcher", default=None)
+
+
 def silent(done: float, note: str = "") -> None:
     """A `Step` for callers that don't watch."""
 
@@ -114,8 +119,11 @@ def progress(title: str, total: float) -> Iterator[Step]:
     )  # fmt: skip
     with Progress(*columns, console=err) as bar:
         task = bar.add_task(title, total=total, note="")
+        watch = watcher.get()
 
         def step(done: float, note: str = "") -> None:
             bar.update(task, completed=done, note=note)
+            if watch is not None:
+                watch(title, total, done, note)
 
         yield step

@@ -135,6 +135,18 @@ def confusion_matrix(labels: ArrayLike, decisions: ArrayLike, classes: int) -> N
     )
 
 
+def agreement(confusion: ArrayLike) -> dict[str, Floats]:
+    """Accuracy, kappa, sensitivity, specificity and F1 of confusion matrices alone, whole numbers or not.
+
+    Args:
+        confusion: ``(matrices, classes, classes)`` counts, at least 0; row = true class.
+
+    Returns:
+        Name -> ``(matrices,)``, NaN where a matrix does not define it.
+    """
+    return _agreement(np.asarray(confusion, dtype=np.float64))
+
+
 def cohen_kappa(labels: ArrayLike, decisions: ArrayLike, classes: int) -> float | None:
     """Agreement beyond chance: 1 perfect, 0 chance; None where chance agrees fully (one class on both sides)."""
     return _number(_agreement(confusion_matrix(labels, decisions, classes)[None].astype(np.float64))["kappa"][0])

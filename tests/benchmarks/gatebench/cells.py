@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -73,8 +74,9 @@ class Cell:
         """For people."""
         return f"{self.part} {self.name}"
 
+    @cached_property
     def row(self) -> dict[str, Any]:
-        """What was found, as plain JSON values."""
+        """What was found, as plain JSON values; only once all worlds are there."""
         facts = self.audit.facts()
         return {
             "part": self.part, "name": self.name, "persons": len(self.audit.cohort.windows.person_names),

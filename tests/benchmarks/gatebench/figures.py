@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 
 Row = Mapping[str, Any]
 MARKERS = ("o", "D", "s", "^", "P", "v", "X")
-AIM, AIM_UPPER = 0.57, 0.63
+AIM = 0.57
 
 
 def frontier(theme: plots.Theme, rows: Sequence[Row]) -> Figure:

@@ -15,6 +15,7 @@ import pytest
 from custodian.config import GATE_KEY_FILE, PSEUDONYM_KEY_FILE, Home, write_secret
 from custodian.excitation.candidates import CandidateSet
 from custodian.excitation.recipe import load_recipe
+from custodian.excitation.sections import Privacy
 from custodian.gate.deep import (
     DEEP_FILE,
     deep_facts,
@@ -142,6 +143,16 @@ def test_killed_it_goes_on_where_it_was(tmp_path, workers):
         "what was finished is not made again"
     )
     assert audit.findings()
+
+
+def test_a_recipe_that_reads_with_noise_spends_nothing_in_shadow_worlds(tmp_path):
+    home = home_at(tmp_path / "home")
+    recipe = replace(PLAN.recipe, privacy=Privacy(epsilon=500.0, delta=1e-3))
+    audit = DeepAudit.of(home, COHORT, replace(PLAN, recipe=recipe, canary_worlds=0), set_name="main")
+    audit.worlds[0].run()
+    assert audit.worlds[0].result()
+    assert [path.name for path in audit.folder.iterdir()] == [audit.worlds[0].file.name]
+    assert not home.database.exists()
 
 
 def candidate_set(home: Home) -> CandidateSet:

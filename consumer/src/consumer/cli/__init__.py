@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from consumer.cli import measuring, setup, students, transfer, verify, witness
+from consumer.cli import measuring, setup, students, submit, transfer, verify, witness
 
 app = typer.Typer(
     name="consumer",
@@ -13,9 +13,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Pull, verify and learn from a custodian's stimuli; no patient's recording ever reaches you.\n\n"
     "The usual order: [b]init[/b] · [b]trust[/b] · [b]list[/b] · [b]pull[/b] · [b]verify[/b] · [b]train[/b] · [b]benchmark[/b] · "
-    "[b]export[/b] · [b]predict[/b].",
+    "[b]export[/b] · [b]submit[/b] · [b]predict[/b].",
 )
-for module in (setup, transfer, verify, students, measuring, witness):
+for module in (setup, transfer, verify, students, measuring, submit, witness):
     module.register(app)
 
 

@@ -22,6 +22,7 @@ def register(app: typer.Typer) -> None:
     trust = typer.Typer(no_args_is_help=True, help="Custodians whose releases we believe.")
     trust.command("add")(add)
     trust.command("list")(list_custodians)
+    trust.command("renew")(renew)
     app.add_typer(trust, name="trust")
 
 
@@ -104,6 +105,39 @@ def add(
         f"[bold]{custodian.short_name}[/bold] ({escape(custodian.name)}) at {custodian.address} is trusted;"
         f" it knows us as '{custodian.partner}' until {custodian.expires:%Y-%m-%d}",
     )
+
+
+@reports_errors
+def renew(
+    custodian: Annotated[
+        str | None, typer.Option("--custodian", help="Its short name, where several are trusted.")
+    ] = None,
+    home: HomeOption = None,
+    format: Format = FORMAT_OPTION,
+) -> None:
+    """Make a new TLS key for a custodian, and the request to send it, before our certificate there ends.
+
+    Leaves HOME/custodians/NAME/next.csr; send it, and read out the new key's fingerprint by telephone. The present key stays in use until
+    'trust add' with the folder that comes back. To keep the key, ask the custodian for a new folder alone: it needs no request.
+
+    Example: consumer trust renew --custodian st-mary
+    """
+    from consumer.config import Home
+    from consumer.enrolment import find, request_renewal
+
+    opened = Home.open(home)
+    known = find(opened, custodian)
+    request, fingerprint = request_renewal(opened, known)
+    show(
+        format,
+        {
+            "custodian": known.short_name, "request": str(request), "key_fingerprint": fingerprint,
+            "expires": f"{known.expires:%Y-%m-%dT%H:%M:%SZ}",
+        },
+        f"our certificate  ends on {known.expires:%Y-%m-%d}",
+        f"request          {request}",
+        f"key fingerprint  {spaced(fingerprint)}",
+    )  # fmt: skip
 
 
 @reports_errors

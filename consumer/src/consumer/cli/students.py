@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -28,7 +29,9 @@ def register(app: typer.Typer) -> None:
 
 @reports_errors
 def train(
-    release: Annotated[str, typer.Argument(help="A release's id in the home, or its folder.")],
+    release: Annotated[
+        list[str], typer.Argument(help="A release's id in the home, or its folder; several train every student together.")
+    ],
     family: Annotated[
         list[str] | None,
         typer.Option("--family", "-f", help="A family of models; may be repeated. 'list' shows them all."),
@@ -39,6 +42,9 @@ def train(
         int,
         typer.Option("--search", min=0, max=100_000, help="Search hyper-parameters first: so many trials per family."),
     ] = 0,
+    jobs: Annotated[
+        int, typer.Option("--jobs", "-j", min=1, max=1024, help="Students side by side, in processes of their own.")
+    ] = 1,
     resume: Annotated[bool, typer.Option("--resume", help="Don't train again what is there already.")] = False,
     calibrate: Annotated[bool, typer.Option("--calibrate", help="Fit a temperature on held-out stimuli.")] = False,
     prevalence: Annotated[
@@ -55,24 +61,32 @@ def train(
     home: HomeOption = None,
     format: Format = FORMAT_OPTION,
 ) -> None:
-    """Train students on a release, from its soft labels.
+    """Train students on a release, from its soft labels, or on the releases of several hospitals together.
 
     Builds on 'pull'. The release is verified anew, against the roots in the home, each time. Leaves
     HOME/students/RELEASE-FAMILY-SEED with the student as ONNX and its lineage; a student of the same name is replaced.
     A tenth of the stimuli is held out; 'agreement' is the kappa between student and teacher on them. It says nothing
     about recordings: 'benchmark' does.
 
+    Several RELEASEs whose window specs are the same train each student together, whoever signed them; its name and its
+    lineage name them all, joined by '+'. --jobs trains several students at once, each process with one core; what is
+    finished is kept, and --resume goes on from there.
+
     --search tries hyper-parameters on a part of the stimuli and keeps every trial in HOME/searches: a search that broke
     off goes on, and the defaults are its first trial. --calibrate makes a student as certain as its teacher,
     --prevalence fits it to your own shares of the labels; such students get names of their own.
 
-    Example: consumer train apnea-nights-0003 --family cnn --family random_forest --seeds 3
+    Example: consumer train apnea-nights-0003 --family cnn --family random_forest --seeds 3 --jobs 4
+
+    Example: consumer train north-nights-0001 south-nights-0002 --all --jobs 8 --resume
     """
     from consumer.config import Home
     from stimset.learning import families
 
     if own:
-        _run_own(own)
+        from consumer.students.own import run_own
+
+        run_own(own)
     if family == ["list"]:
         listed = [
             {"family": f.name, "title": f.title, "extra": "torch" if f.needs_torch else "train"}
@@ -84,19 +98,22 @@ def train(
     shares = _shares(prevalence or [])
     from consumer import pipeline
     from consumer.students.sources import open_release
+    from consumer.students.together import called, together
 
-    verified = open_release(opened, release, despite_withdrawal=despite_withdrawal)
-    found = {name: _searched(opened.root, verified, name, trials) for name in wanted} if trials else {}
-    with progress(f"students of {verified.id}", len(wanted) * seeds) as step:
+    first, *beside = [open_release(opened, one, despite_withdrawal=despite_withdrawal) for one in release]
+    releases = together(first, beside)
+    found = {name: _searched(opened.root, releases, name, trials) for name in wanted} if trials else {}
+    with progress(f"students of {called(releases)}", len(wanted) * seeds) as step:
         students = pipeline.train(
-            opened, verified, wanted, seeds=range(1, seeds + 1), calibrate=calibrate, prevalence=shares, resume=resume, on_step=step,
-            parameters={name: result.parameters for name, result in found.items()},
+            opened, first, wanted, beside=beside, seeds=range(1, seeds + 1), calibrate=calibrate, prevalence=shares, resume=resume,
+            jobs=jobs, own=own, on_step=step, parameters={name: result.parameters for name, result in found.items()},
         )  # fmt: skip
     rows = [_student_document(student) | {"folder": str(opened.students / student.name)} for student in students]
-    result: dict[str, Any] = {"release": verified.id, "simulated": verified.predicate.simulated, "students": rows}
+    simulated = any(each.simulated for each in releases)
+    result: dict[str, Any] = {"release": called(releases), "releases": _origins(releases), "simulated": simulated, "students": rows}
     if found:
         result["searches"] = {name: entry.to_document() for name, entry in found.items()}
-    show(format, result, _students_table(rows, verified.predicate.simulated), *_search_notes(found))
+    show(format, result, _students_table(rows, simulated), *_search_notes(found))
     return None
 
 
@@ -136,16 +153,27 @@ def _wanted_families(named: list[str], every: bool) -> list[str]:
     return installed
 
 
-def _searched(root: Path, release: VerifiedRelease, family: str, trials: int) -> SearchResult:
+def _origins(releases: Sequence[VerifiedRelease]) -> list[dict[str, Any]]:
+    """Each release with who signed it."""
+    return [
+        {"release": r.id, "custodian": r.predicate.custodian, "root_fingerprint": r.root_fingerprint, "stimuli": r.predicate.stimuli}
+        for r in releases
+    ]
+
+
+def _searched(root: Path, releases: Sequence[VerifiedRelease], family: str, trials: int) -> SearchResult:
     """Run or go on with a family's search, with its progress shown."""
     from consumer.students.search import search
+    from consumer.students.together import called
     from stimset.learning import families
 
-    journal = root / "searches" / f"{release.id}-{families.family(family).name}.jsonl"
+    first, *beside = releases
+    journal = root / "searches" / f"{called(releases)}-{families.family(family).name}.jsonl"
     with progress(f"search {family}", trials) as step:
         return search(
-            release, family, trials=trials, journal=journal, on_trial=lambda done, best: step(done, f"best {best:.4f}")
-        )
+            first, family, trials=trials, journal=journal, beside=beside,
+            on_trial=lambda done, best: step(done, f"best {best:.4f}"),
+        )  # fmt: skip
 
 
 def _shares(given: list[str]) -> dict[str, float]:
@@ -164,28 +192,6 @@ def _shares(given: list[str]) -> dict[str, float]:
         if not label:
             raise ConfigError(f"--prevalence {text[:80]}: LABEL=SHARE is expected, such as apnea=0.2")
     return shares
-
-
-def _run_own(file: Path) -> None:
-    """Run the user's own file, so that the families it registers are known.
-
-    Raises:
-        ConfigError: there is none, or it fails.
-    """
-    import importlib.util
-    import sys
-
-    spec = importlib.util.spec_from_file_location(f"own_{file.stem}", file) if file.suffix == ".py" else None
-    if spec is None or spec.loader is None or not file.is_file():
-        raise ConfigError(f"--own {file}: there is no such Python file")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    try:
-        spec.loader.exec_module(module)
-    except ConfigError:
-        raise
-    except Exception as error:  # whatever the user's code raises
-        raise ConfigError(f"--own {file}: {type(error).__name__}: {error}") from error
 
 
 def _student_document(student: Student) -> dict[str, Any]:

@@ -36,7 +36,8 @@ def register(app: typer.Typer) -> None:
 @console.reports_errors
 def verify_release(
     folder: Annotated[
-        Path, typer.Argument(metavar="RELEASE|STUDENT.onnx", help="A release's folder or id, or an exported ONNX file.")
+        Path,
+        typer.Argument(metavar="RELEASE|STUDENT.onnx|REPORT.json", help="A release's folder or id, an ONNX file, or a report on one."),
     ],
     root: Annotated[Path | None, typer.Option("--root", help="The custodian's root.json; needs --fingerprint.")] = None,
     fingerprint: Annotated[
@@ -53,10 +54,11 @@ def verify_release(
     home: Annotated[Path | None, typer.Option("--home", help="The consumer's home folder; else CONSUMER_HOME.")] = None,
     format: console.Format = console.FORMAT_OPTION,
 ) -> None:
-    """Check every promise of a release, offline, on any copy of its folder; or a student's descent from one.
+    """Check every promise of a release, offline, on any copy of its folder; or a student's descent from one, or a custodian's report on it.
 
     Builds on a pinned root: --root with --fingerprint, or a custodian whom 'consumer trust' added to the home folder.
-    For an ONNX file, its .lineage.json must lie beside it; the chain is followed to the custodian's root.
+    For an ONNX file, its .lineage.json must lie beside it; the chain is followed to the custodian's root. For a
+    report of 'consumer submit', the signature of the custodian's daemon counts, whose key the root names.
     Leaves nothing. Exit codes by cause: 0 holds; 5 bad or too few signatures; 15 nobody known signed (swapped key,
     wrong root); 6 a changed byte; 16 a missing file; 17 an extra file; 18 a truncated file; 7 expired; 9 withdrawn, as
     the custodian said at the last contact; 4 not a release, or numbers outside the signed bounds; 3 no usable root;
@@ -68,12 +70,16 @@ def verify_release(
     Example: consumer verify apnea-0001 --root root.json --fingerprint 4f2a... --policy ours.toml
     """
     from consumer.acceptance import load_acceptance
+    from consumer.cli.submit import show_report
     from stimset.verifying import verify
 
     acceptance = load_acceptance(policy, accept_override=accept_override)
     candidates = _roots(root, fingerprint, custodian, home)
     if folder.suffix == ".onnx":
         _verify_student(folder, candidates, None if root is not None else home, acceptance, format)
+        return
+    if folder.suffix == ".json" and folder.is_file():
+        show_report(folder, candidates, format)
         return
     for position, (trusted_as, trusted) in enumerate(candidates):
         try:
@@ -163,27 +169,39 @@ def _verify_student(
     from stimset.errors import Withdrawn
 
     found = verify_student(onnx, candidates)
-    p = found.release.predicate
-    if (folder := _custodian_folder(found.trusted_as, home)) and found.statement_sha256 in withdrawn(folder):
-        raise Withdrawn(f"{onnx.name} was trained on {p.release_id}, which its custodian has withdrawn")
+    for origin in found.origins:
+        folder = _custodian_folder(origin.trusted_as, home)
+        if folder and origin.statement_sha256 in withdrawn(folder):
+            raise Withdrawn(f"{onnx.name} was trained on {origin.statement.predicate.release_id}, which its custodian has withdrawn")
+    origins = [
+        {
+            "release": (p := origin.statement.predicate).release_id, "custodian": p.custodian, "trusted_as": origin.trusted_as,
+            "statement_sha256": origin.statement_sha256, "simulated": p.simulated, "release_expired": origin.expired,
+        }
+        for origin in found.origins
+    ]  # fmt: skip
+    joined = {key: "+".join(str(origin[key]) for origin in origins) for key in ("release", "custodian", "trusted_as", "statement_sha256")}
     document = {
-        "verified": True, "file": str(onnx), "sha256": found.sha256, "release": p.release_id, "custodian": p.custodian,
-        "statement_sha256": found.statement_sha256, "trusted_as": found.trusted_as, "simulated": p.simulated,
-        "release_expired": found.expired, "claims": found.claims,
+        "verified": True, "file": str(onnx), "sha256": found.sha256, **joined, "simulated": any(o["simulated"] for o in origins),
+        "release_expired": found.expired, "claims": found.claims, "origins": origins,
     }  # fmt: skip
     table = Table(title=Text(f"{onnx.name}: the chain holds"), show_header=False)
+    for origin in found.origins:
+        p = origin.statement.predicate
+        table.add_row("from", Text(f"{p.release_id} of {p.custodian} (trusted as {origin.trusted_as})", overflow="fold"))
+        table.add_row("patients", "SIMULATED" if p.simulated else "real")
+        table.add_row("release", f"expired {p.expires}" if origin.expired else f"valid until {p.expires}")
     for name, value in (
-        ("from", f"{p.release_id} of {p.custodian} (trusted as {found.trusted_as})"),
-        ("patients", "SIMULATED" if p.simulated else "real"),
-        ("release", f"expired {p.expires}" if found.expired else f"valid until {p.expires}"),
         ("window spec", "in the file as signed"),
         ("trained as", f"{found.claims['student']} ({found.claims['family']}, seed {found.claims['seed']})"),
-        ("not proven", "that it was trained on this release: that is the word of whoever trained it"),
+        ("not proven", "that it was trained on this: that is the word of whoever trained it"),
     ):
         table.add_row(name, Text(value, overflow="fold"))
-    document |= {"policy": acceptance.name, "accepted": not list(acceptance.unmet(p))}
-    console.show(format, document, *console.gate_notes(p.gate), table)
-    acceptance.hold(p)
+    predicates = [origin.statement.predicate for origin in found.origins]
+    document |= {"policy": acceptance.name, "accepted": not any(list(acceptance.unmet(p)) for p in predicates)}
+    console.show(format, document, *(note for p in predicates for note in console.gate_notes(p.gate)), table)
+    for p in predicates:
+        acceptance.hold(p)
 
 
 def _custodian_folder(trusted_as: str, home: Path | None) -> Path | None:

@@ -13,11 +13,12 @@ for more trials adds to those that are there.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from consumer.students.together import called, together
 from consumer.students.training import judge
 from stimset.errors import ConfigError, FormatError
 from stimset.learning import families
@@ -104,6 +105,7 @@ def search(
     journal: Path,
     seed: int = 1,
     fixed: Mapping[str, Any] | None = None,
+    beside: Sequence[VerifiedRelease] = (),
     on_trial: OnTrial | None = None,
 ) -> SearchResult:
     """Search until the journal holds `trials` trials.
@@ -115,6 +117,7 @@ def search(
         journal: the file; made where it is not there. One journal belongs to one release, family and seed.
         seed: of the split, of every student and of what is tried.
         fixed: parameters that are not searched.
+        beside: releases to learn from as well, as `train_student`.
         on_trial: is told how many trials are done, and the best cross-entropy so far.
 
     Raises:
@@ -122,16 +125,15 @@ def search(
         ConfigError: optuna is not installed, or there is nothing to search.
         FormatError: too few stimuli, or the file is no journal.
     """
-    if not isinstance(release, VerifiedRelease):
-        raise TypeError("a search needs a VerifiedRelease (stimset.verifying.verify)")
+    releases = together(release, beside)
     chosen = families.family(family)
     axes = {name: axis for name, axis in space(chosen).items() if name not in (fixed or {})}
 
     def cost(trial: Any) -> float:
         parameters = {name: _suggest(trial, name, axis) for name, axis in axes.items()}
-        return judge(release, chosen.name, seed, {**(fixed or {}), **parameters})
+        return judge(release, chosen.name, seed, {**(fixed or {}), **parameters}, beside=beside)
 
-    study, before = _open(journal, f"{release.id}-{chosen.name}-{seed}", seed)
+    study, before = _open(journal, f"{called(releases)}-{chosen.name}-{seed}", seed)
     if not before:
         defaults = families.build(chosen.name, *release.spec.shape, release.spec.classes, seed).get_params()
         study.enqueue_trial({n: min(max(defaults[n], a.low), a.high) for n, a in axes.items()}, skip_if_exists=True)

@@ -7,10 +7,10 @@ from pathlib import Path
 
 from consumer.acceptance import DEFAULT
 from consumer.config import Home
-from consumer.enrolment import trusted
+from consumer.enrolment import Custodian, trusted
 from consumer.standing import refuse_withdrawn, verify_held
 from consumer.students.student import STUDENT_FILE, Student
-from stimset.errors import ConfigError, UnknownSigner
+from stimset.errors import ConfigError, StimsetError, UnknownSigner
 from stimset.verifying import VerifiedRelease
 
 
@@ -33,21 +33,30 @@ def open_release(home: Home, named: str, *, despite_withdrawal: str | None = Non
         folder = Path(named)
     if not folder.is_dir():
         raise ConfigError(f"there is no release '{named}' in {home.releases}, and no such folder; run 'consumer pull'")
-    known = trusted(home)
-    if not known:
-        raise ConfigError("no custodian is trusted yet; run 'consumer trust'")
-    for position, custodian in enumerate(known):
+    release, custodian = verify_of_any(home, folder)
+    refuse_withdrawn(home, custodian.folder, release, despite=despite_withdrawal)
+    if not folder.resolve().is_relative_to(home.releases.resolve()):  # what was pulled was accepted then
+        DEFAULT.hold(release.predicate)
+    return release
+
+
+def verify_of_any(home: Home, folder: Path) -> tuple[VerifiedRelease, Custodian]:
+    """Verify a release's folder by the roots of all trusted custodians, each apart; says whose it is.
+
+    Whether it still stands is not asked.
+
+    Raises:
+        ConfigError: no custodian is trusted.
+        UnknownSigner: none of them signed it.
+        VerificationError, FormatError: one of them did, but a promise does not hold.
+    """
+    unknown: StimsetError = ConfigError("no custodian is trusted yet; run 'consumer trust'")
+    for custodian in trusted(home):
         try:
-            release = verify_held(folder, custodian.folder, custodian.fingerprint)
-        except UnknownSigner:
-            if position == len(known) - 1:
-                raise
-        else:
-            refuse_withdrawn(home, custodian.folder, release, despite=despite_withdrawal)
-            if not folder.resolve().is_relative_to(home.releases.resolve()):  # what was pulled was accepted then
-                DEFAULT.hold(release.predicate)
-            return release
-    raise ConfigError("no custodian is trusted yet; run 'consumer trust'")
+            return verify_held(folder, custodian.folder, custodian.fingerprint), custodian
+        except UnknownSigner as error:
+            unknown = error
+    raise unknown
 
 
 def open_students(home: Home, named: Sequence[str]) -> list[Student]:

@@ -5,8 +5,8 @@ for byte what is exported and deployed, nothing on disk can run code when it is 
 without the library that trained it. ``HOME/students/NAME/``::
 
     student.onnx         windows (batch, channels, samples) -> probabilities (batch, classes)
-    probe.safetensors    held-out stimuli with the answers of the model in memory: what parity is checked against, at
-    any time student.json         family, seed, parameters, lineage, training; SHA-256 of the two files; written last
+    probe.safetensors    held-out stimuli with the answers of the model in memory: what parity is checked against, at any time
+    student.json         family, seed, parameters, lineage, training; SHA-256 of the two files; written last
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import functools
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,6 +31,7 @@ from stimset.windows import WindowSpec
 
 MODEL_FILE, PROBE_FILE, STUDENT_FILE = "student.onnx", "probe.safetensors", "student.json"
 INPUT, OUTPUT = "windows", "probabilities"
+JOINT = "+"
 MAX_MODEL_BYTES = 1 << 30
 MAX_DOCUMENT_BYTES = 4 << 20
 _BATCH = 512
@@ -38,14 +39,15 @@ _BATCH = 512
 
 @dataclass(frozen=True)
 class Lineage:
-    """Which release a student learned from.
+    """Which release a student learned from, or which releases of several custodians: then each text joins theirs, in one order.
 
     Attributes:
-        release: its id.
-        custodian: who signed it.
-        statement_sha256: of the signed statement's canonical bytes: this names the content, not only the id.
-        root_fingerprint: SHA-256 of the root that was pinned when it was verified.
-        simulated: true where the release's patients are simulated.
+        release: its id; ids joined by ``+``, which no id holds.
+        custodian: who signed it; names joined by `` + ``.
+        statement_sha256: of the signed statement's canonical bytes: this names the content, not only the id. Joined by ``+``.
+        root_fingerprint: SHA-256 of the root that was pinned when it was verified. Joined by ``+``.
+        simulated: true where a release's patients are simulated.
+        parts: each release apart where there are several, else empty; see `origins`.
     """
 
     release: str
@@ -53,6 +55,41 @@ class Lineage:
     statement_sha256: str
     root_fingerprint: str
     simulated: bool
+    parts: tuple[Lineage, ...] = ()
+
+    @classmethod
+    def joined(cls, origins: Sequence[Lineage]) -> Lineage:
+        """The lineage of a student that learned from all of these; of one, that one."""
+        if len(origins) == 1:
+            return origins[0]
+        return cls(
+            JOINT.join(o.release for o in origins), f" {JOINT} ".join(o.custodian for o in origins),
+            JOINT.join(o.statement_sha256 for o in origins), JOINT.join(o.root_fingerprint for o in origins),
+            any(o.simulated for o in origins), tuple(origins),
+        )  # fmt: skip
+
+    @property
+    def origins(self) -> tuple[Lineage, ...]:
+        """One entry per release, in order."""
+        return self.parts or (self,)
+
+    def to_document(self) -> dict[str, Any]:
+        """Plain JSON values; the releases apart only where there are several."""
+        document = {
+            "release": self.release, "custodian": self.custodian, "statementSha256": self.statement_sha256,
+            "rootFingerprint": self.root_fingerprint, "simulated": self.simulated,
+        }  # fmt: skip
+        return document | ({"origins": [part.to_document() for part in self.parts]} if self.parts else {})
+
+    @classmethod
+    def from_document(cls, document: Mapping[str, Any]) -> Lineage:
+        """Read what `to_document` gave; other fields are ignored. Raises KeyError or TypeError where it is not that."""
+        if parts := document.get("origins"):
+            return cls.joined([cls.from_document(part) for part in parts])
+        return cls(
+            document["release"], document["custodian"], document["statementSha256"], document["rootFingerprint"],
+            bool(document["simulated"]),
+        )  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -60,7 +97,7 @@ class Student:
     """A trained student.
 
     Attributes:
-        name: ``RELEASE-FAMILY-SEED``.
+        name: ``RELEASE-FAMILY-SEED``; see `consumer.students.together.called`.
         family: see `stimset.learning.families`.
         seed: of its training.
         parameters: those of the family that were not the defaults.
@@ -103,9 +140,7 @@ class Student:
         """What ``student.json`` holds, without the digests."""
         return {
             "name": self.name, "family": self.family, "seed": self.seed, "parameters": dict(self.parameters),
-            "release": self.lineage.release, "custodian": self.lineage.custodian,
-            "statementSha256": self.lineage.statement_sha256, "rootFingerprint": self.lineage.root_fingerprint,
-            "simulated": self.lineage.simulated, "windowSpec": self.spec.to_document(), "training": dict(self.training),
+            **self.lineage.to_document(), "windowSpec": self.spec.to_document(), "training": dict(self.training),
         }  # fmt: skip
 
     def save(self, students: Path) -> Path:
@@ -148,10 +183,7 @@ class Student:
                 if document["files"][name] != _sha256(data):
                     raise ContentMismatch(f"{folder / name} was changed after training; train the student again")
             arrays = load(probe)
-            lineage = Lineage(
-                document["release"], document["custodian"], document["statementSha256"], document["rootFingerprint"],
-                bool(document["simulated"]),
-            )  # fmt: skip
+            lineage = Lineage.from_document(document)
             spec = WindowSpec.from_document(document["windowSpec"])
             return cls(
                 str(document["name"]), str(document["family"]), int(document["seed"]), dict(document["parameters"]),

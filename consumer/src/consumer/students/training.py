@@ -4,13 +4,14 @@ Usage::
 
     student = train_student(verify(folder, root), "cnn", seed=1)
     student.save(home.students)
+    student = train_student(north, "cnn", seed=1, beside=[south, west])    # three hospitals, one student
 """
 
 from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from numpy.typing import NDArray
 
 from consumer.students.adjusting import Adjustment, prevalence_weights, temperature
 from consumer.students.student import Lineage, Student
-from consumer.trust import statement_digest
+from consumer.students.together import called, lesson, lineage, together
 from stimset.errors import ConfigError, ContentMismatch, FormatError, StimsetError
 from stimset.learning import families
 from stimset.metrics import score
@@ -29,7 +30,6 @@ from stimset.windows import WindowSpec
 
 HELD_OUT = 0.1
 JUDGING = 0.2
-LEAST_STIMULI = 20
 MAX_PROBE = 256
 PARITY = 1e-4
 _LEARNING_SHARE = 0.9  # of the progress; the rest is the export
@@ -42,6 +42,7 @@ def train_student(
     family: str,
     seed: int,
     *,
+    beside: Sequence[VerifiedRelease] = (),
     parameters: Mapping[str, Any] | None = None,
     calibrate: bool = False,
     prevalence: Mapping[str, float] | None = None,
@@ -49,14 +50,16 @@ def train_student(
 ) -> Student:
     """Train one student.
 
-    A tenth of the stimuli, drawn by `seed`, is held out: it chooses when a network stops and the temperature, and it is what
-    agreement with the teacher and the parity of the ONNX file are measured on.
+    A tenth of the stimuli of each release, drawn by `seed`, is held out: it chooses when a network stops and the temperature, and it is
+    what agreement with the teachers and the parity of the ONNX file are measured on.
 
     Args:
         release: from `stimset.verifying.verify`; nothing else is accepted.
         family: see `stimset.learning.families`.
         seed: of the split and of everything random in the family; the same seed gives the same student on the same
             machine.
+        beside: releases of other custodians to learn from as well; their window specs must be the same. The student's name and lineage
+            name them all.
         parameters: of the family, where they are not to be the defaults.
         calibrate: fit a temperature (see `consumer.students.adjusting`); the student's name ends in ``-calibrated``.
         prevalence: label -> its share where the student will work; the name ends in ``-shifted``. Agreement with the teacher is
@@ -65,28 +68,27 @@ def train_student(
 
     Raises:
         TypeError: `release` was not verified.
-        ConfigError: no such family, parameter or label, or a library is not installed.
+        ConfigError: no such family, parameter or label, a library is not installed, or the window specs differ.
         FormatError: too few stimuli.
         StimsetError: the ONNX file does not answer as the model does.
     """
-    if not isinstance(release, VerifiedRelease):
-        raise TypeError("a student is trained on a VerifiedRelease alone (stimset.verifying.verify)")
+    releases = together(release, beside)
     tell = on_progress or _unwatched
     chosen, parameters = families.family(family), dict(parameters or {})
     require(chosen)
-    stimuli, spec, began = release.stimuli(), release.spec, time.perf_counter()
-    prior = stimuli.probabilities.mean(axis=0, dtype=np.float64)
+    spec, began = release.spec, time.perf_counter()
+    learned, held = lesson(releases, seed, HELD_OUT)
+    prior = _prior(learned, held)
     weights = prevalence_weights(prior, prevalence, spec.labels) if prevalence else (1.0,) * spec.classes
     estimator = families.build(chosen.name, *spec.shape, spec.classes, seed, **parameters)
-    learned, held = split(stimuli, seed)
     judging = held.values, held.probabilities
     estimator.fit(learned.values, learned.probabilities, judging, lambda share: tell(_LEARNING_SHARE * share))
     seconds = time.perf_counter() - began
-    lineage = _lineage(release)
+    descent = lineage(releases)
     plain = estimator.predict_proba(held.values)
     beliefs = held.probabilities.astype(np.float64)
     adjusted = Adjustment(temperature(plain, beliefs) if calibrate else 1.0, weights)
-    model = to_onnx(estimator, chosen, seed, lineage, spec, adjusted)
+    model = to_onnx(estimator, chosen, seed, descent, spec, adjusted)
     training = {
         "stimuli": len(learned), "heldOut": len(held), "seconds": round(seconds, 3),
         **_agreement(adjusted.unshifted(plain), beliefs), "prior": [round(float(share), 6) for share in prior],
@@ -95,16 +97,17 @@ def train_student(
     }  # fmt: skip
     answers = adjusted(plain) if adjusted.changes else plain
     probe = StimulusArrays(held.values[:MAX_PROBE], answers[:MAX_PROBE].astype(np.float32))
-    name = name_of(release.id, chosen.name, seed, calibrate, prevalence)
-    student = Student(name, chosen.name, seed, parameters, lineage, spec, training, model, probe)
+    name = name_of(called(releases), chosen.name, seed, calibrate, prevalence)
+    student = Student(name, chosen.name, seed, parameters, descent, spec, training, model, probe)
     _check_parity(student, held.values, answers)
     tell(1.0)
     return student
 
 
-def _lineage(release: VerifiedRelease) -> Lineage:
-    said = release.predicate
-    return Lineage(release.id, said.custodian, statement_digest(release.statement), release.root_fingerprint, said.simulated)
+def _prior(learned: StimulusArrays, held: StimulusArrays) -> NDArray[np.float64]:
+    """``(classes,)`` mean belief over all stimuli."""
+    total = sum(part.probabilities.sum(axis=0, dtype=np.float64) for part in (learned, held))
+    return np.asarray(total / (len(learned) + len(held)))
 
 
 def _check_parity(student: Student, values: NDArray[np.float32], answers: NDArray[np.float64]) -> None:
@@ -163,52 +166,42 @@ def trained_before(
     parameters: Mapping[str, Any] | None = None,
     calibrate: bool = False,
     prevalence: Mapping[str, float] | None = None,
+    *,
+    beside: Sequence[VerifiedRelease] = (),
 ) -> Student | None:
-    """The student that `train_student` gave for the same release and options, where it was kept in `students` and is whole."""
-    folder = students / name_of(release.id, families.family(family).name, seed, calibrate, prevalence)
+    """The student that `train_student` gave for the same releases and options, where it was kept in `students` and is whole."""
+    releases = together(release, beside)
+    folder = students / name_of(called(releases), families.family(family).name, seed, calibrate, prevalence)
     try:
         found = Student.load(folder)
     except (ConfigError, FormatError, ContentMismatch):
         return None
     same = (
-        found.lineage.statement_sha256 == statement_digest(release.statement)
+        found.lineage == lineage(releases)
         and dict(found.parameters) == dict(parameters or {})
         and found.training.get("prevalence") == (dict(prevalence) if prevalence else None)
     )
     return found if same else None
 
 
-def name_of(release: str, family: str, seed: int, calibrate: bool, prevalence: Mapping[str, float] | None) -> str:
-    """What a student is called."""
-    return f"{release}-{family}-{seed}" + "-calibrated" * calibrate + "-shifted" * bool(prevalence)
+def name_of(releases: str, family: str, seed: int, calibrate: bool, prevalence: Mapping[str, float] | None) -> str:
+    """What a student is called; `releases` as `consumer.students.together.called`."""
+    return f"{releases}-{family}-{seed}" + "-calibrated" * calibrate + "-shifted" * bool(prevalence)
 
 
-def judge(release: VerifiedRelease, family: str, seed: int, parameters: Mapping[str, Any]) -> float:
-    """How well a family learns with these parameters: cross-entropy in nats to the teacher's beliefs, on a fifth of the stimuli that
+def judge(
+    release: VerifiedRelease, family: str, seed: int, parameters: Mapping[str, Any], *, beside: Sequence[VerifiedRelease] = ()
+) -> float:
+    """How well a family learns with these parameters: cross-entropy in nats to the teachers' beliefs, on a fifth of the stimuli that
     `train_student` learns from with the same seed. What it holds out is not looked at.
 
     Raises:
         TypeError, ConfigError, FormatError: as `train_student`.
     """
-    if not isinstance(release, VerifiedRelease):
-        raise TypeError("a student is trained on a VerifiedRelease alone (stimset.verifying.verify)")
-    learned, judging = split(split(release.stimuli(), seed)[0], seed, JUDGING)
+    learned, judging = lesson(together(release, beside), seed, HELD_OUT)[0].split(JUDGING, seed)
     model = families.build(family, *release.spec.shape, release.spec.classes, seed, **parameters)
     model.fit(learned.values, learned.probabilities, (judging.values, judging.probabilities))
     return -model.score(judging.values, judging.probabilities)
-
-
-def split(stimuli: StimulusArrays, seed: int, held_out: float = HELD_OUT) -> tuple[StimulusArrays, StimulusArrays]:
-    """Stimuli to learn from, and a share that is held out.
-
-    Raises:
-        FormatError: fewer than `LEAST_STIMULI`.
-    """
-    if len(stimuli) < LEAST_STIMULI:
-        raise FormatError(
-            f"the release has {len(stimuli)} stimuli; at least {LEAST_STIMULI} are needed to train a student"
-        )
-    return stimuli.split(held_out, seed)
 
 
 def require(family: families.Family) -> None:

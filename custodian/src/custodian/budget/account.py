@@ -74,12 +74,16 @@ class Account:
         reservation = self.ledger.reserve(self.cohort, mechanism, purpose=purpose, subject=self.subject, key=name)
         answer = exact
         if mechanism.kind == "gaussian":
-            deviation = mechanism.noise * sensitivity
-            grain = 2.0 ** np.floor(np.log2(deviation * GRAIN))
-            noisy = exact + deviation * normal_noise(key.digest(), exact.size).reshape(exact.shape)
-            answer = np.round(noisy / grain) * grain
+            answer = with_noise(exact, mechanism.noise * sensitivity, key.digest())
         self.ledger.commit(reservation, hashlib.sha256(answer.tobytes()).hexdigest())
         return answer
+
+
+def with_noise(exact: NDArray[np.float64], deviation: float, key: bytes) -> NDArray[np.float64]:
+    """``exact`` with normal noise of this standard deviation, rounded to `GRAIN`, from a 32-byte key used for nothing else."""
+    grain = 2.0 ** np.floor(np.log2(deviation * GRAIN))
+    noisy = exact + deviation * normal_noise(key, exact.size).reshape(exact.shape)
+    return np.asarray(np.round(noisy / grain) * grain, dtype=np.float64)
 
 
 def normal_noise(key: bytes, count: int) -> NDArray[np.float64]:

@@ -9,15 +9,21 @@ from custodian.cli import (
     audit,
     backup,
     budget,
+    certificates,
+    doctor,
+    evaluation,
     excite,
     ingest,
+    jobs,
     log,
     migrate,
     override,
     partners,
     releases,
+    review,
     serve,
     setup,
+    status,
     train,
 )
 
@@ -30,7 +36,10 @@ app = typer.Typer(
     "The usual order: [b]init[/b] · [b]ingest[/b] · [b]train[/b] · [b]excite[/b] · [b]audit[/b] · [b]release build[/b] · "
     "[b]partner add[/b] · [b]serve[/b]. Each command says on what it builds and what it leaves.",
 )
-for module in (setup, ingest, train, excite, audit, budget, releases, approvals, override, partners, serve, log, backup, migrate):
+for module in (
+    setup, ingest, train, excite, audit, jobs, budget, evaluation, releases, approvals,
+    override, review, partners, serve, status, doctor, log, backup, certificates, migrate,
+):  # fmt: skip
     module.register(app)
 
 

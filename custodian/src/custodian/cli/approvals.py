@@ -9,7 +9,7 @@ import typer
 
 from custodian.config import Home
 from stimset import console
-from stimset.errors import ConfigError, ContentMismatch
+from stimset.errors import ConfigError, ContentMismatch, ReleaseRefused
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -239,15 +239,20 @@ def publish(
 ) -> None:
     """Publish what was proposed here and approved by everybody who must.
 
-    Builds on 'release approve'. Only signatures are taken from the folder; a missing one, a changed byte or another
-    statement than the proposed one is refused. Leaves HOME/releases/NAME-NNNN, and the channel vouches for it.
+    Builds on 'release approve' or 'review'. Only signatures are taken from the folder; a missing one, a changed byte or another
+    statement than the proposed one is refused. Leaves HOME/releases/NAME-NNNN, and the channel vouches for it. Where the
+    officer rejected it instead, that is recorded, the proposal ends, and the exit code is 10.
 
     Example: custodian release publish ./stick/apnea-0001
     """
     from custodian.publish.publishing import RELEASE_FOLDER, publish_proposal
+    from custodian.publish.rejecting import REJECTION_FILE, install_rejection
     from custodian.publish.withdrawing import publish_change
 
     opened = Home.open(home)
+    if (proposal / REJECTION_FILE).exists():
+        rejection = install_rejection(opened, proposal)
+        raise ReleaseRefused(f"the officer rejected {rejection.proposal}: {rejection.reason}")
     if (proposal / RELEASE_FOLDER).is_dir():
         release = publish_proposal(opened, proposal)
         document = {"release": release.id, "folder": str(release.folder), "signed_by": list(release.signed_by)}

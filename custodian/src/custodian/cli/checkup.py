@@ -1,30 +1,37 @@
-"""What ``custodian doctor`` looks at. Each check reads, none changes anything."""
+"""What ``custodian doctor`` looks at. Each check reads, none changes anything.
+
+Here is what lies in the home; `checkup_network` looks at names, ports and the way to partners, `checkup_clock` at the time.
+"""
 
 from __future__ import annotations
 
 import shutil
-import socket
-import ssl
 import stat
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from pathlib import Path
 
 from custodian.config import Home
+from custodian.service import expiries
 from stimset.errors import ConfigError, StimsetError
 
-WARN_DAYS = 30
 WARN_FREE = 5 << 30
 LEAST_FREE = 256 << 20
-CLOCK_TOLERANCE_S = 300.0
-PROBE_SECONDS = 3.0
+# Kind of end -> days before it that a warning begins, and the remedy. The daemon renews its own certificate at 30 days.
+REMEDIES: dict[str, tuple[float, str]] = {
+    expiries.SERVER: (20, "custodian certificate renew"),
+    expiries.AUTHORITY: (180, "plan a new home: every partner has to enrol again"),
+    expiries.ROOT: (60, "custodian root renew, then custodian release renew"),
+    expiries.TARGETS: (10, "custodian release renew"),
+    expiries.TIMESTAMP: (0.04, "start the daemon, which signs it anew; see its log if it runs"),
+    expiries.PARTNER: (30, "custodian partner renew NAME --out FOLDER"),
+    expiries.RELEASE: (30, "release a newer one: custodian release build"),
+}
 
 
 class State(StrEnum):
-    """How a check ended."""
+    """How a check ended, from good to bad."""
 
     OK = "ok"
     WARNING = "warning"
@@ -48,40 +55,64 @@ class Finding:
     remedy: str = ""
 
 
-def examine(home: Home, address: str | None = None) -> list[Finding]:
-    """Run every check on `home`; a check that can't run counts as failed."""
-    checks: list[tuple[str, Callable[[], Finding]]] = [
+Check = tuple[str, Callable[[], Finding]]
+
+
+def examine(
+    home: Home, address: str | None = None, *, through: str | None = None, time_server: str | None = None
+) -> list[Finding]:
+    """Run every check on `home`; a check that can't run counts as failed.
+
+    Args:
+        home: ours.
+        address: where the daemon listens; the settings' where None.
+        through: ``HOST:PORT`` as partners see us, past proxies and firewalls; None leaves that check out.
+        time_server: an NTP server to compare the clock with; None asks the kernel only.
+    """
+    from custodian.cli import checkup_clock, checkup_network
+
+    checks: list[Check] = [
         ("settings", lambda: _settings(home)),
         ("home folder", lambda: _folders(home)),
         ("secrets", lambda: _secrets(home)),
-        ("root", lambda: _root(home)),
-        ("channel", lambda: _channel(home)),
-        (
-            "TLS authority",
-            lambda: _certificate("TLS authority", home.tls / "ca.pem", "make a new home; partners enrol again"),
-        ),
-        ("TLS server", lambda: _server(home)),
         ("database", lambda: _database(home)),
         ("releases", lambda: _releases(home)),
-        ("port", lambda: _port(home, address)),
+        ("jobs", lambda: _jobs(home)),
         ("disk", lambda: _disk(home)),
-        ("clock", lambda: _clock(home)),
-        ("torch", _torch),
+        ("gpu", _gpu),
+        *checkup_network.checks(home, address, through),
+        *checkup_clock.checks(home, time_server),
     ]
-    findings = []
-    for name, check in checks:
-        try:
-            findings.append(check())
-        except (StimsetError, OSError) as error:
-            findings.append(Finding(name, State.FAILED, str(error), "see the finding, then run doctor again"))
-    return findings
+    findings = [_run(name, check) for name, check in checks]
+    try:
+        return findings + _ends(home)
+    except (StimsetError, OSError) as error:
+        return [*findings, _broken("expiries", error)]
+
+
+def worst(findings: Sequence[Finding]) -> State:
+    """The worst of them."""
+    return max((finding.state for finding in findings), key=list(State).index, default=State.OK)
+
+
+def _run(name: str, check: Callable[[], Finding]) -> Finding:
+    try:
+        return check()
+    except (StimsetError, OSError) as error:
+        return _broken(name, error)
+
+
+def _broken(name: str, error: Exception) -> Finding:
+    return Finding(name, State.FAILED, str(error), "see the finding, then run doctor again")
 
 
 def _settings(home: Home) -> Finding:
-    from custodian.service.server import split_address
+    from custodian.service.addresses import split_address
+    from custodian.service.limits import Limits
 
     settings = home.settings()
     split_address(settings.address)
+    Limits.of(settings.limits)
     return Finding("settings", State.OK, f"{settings.name}, {settings.address}")
 
 
@@ -113,65 +144,32 @@ def _secrets(home: Home) -> Finding:
     return Finding("secrets", State.OK, f"{len(secret)} files, each for its owner only")
 
 
-def _root(home: Home) -> Finding:
-    from custodian.publish.keys import own_root
+def _ends(home: Home) -> list[Finding]:
+    """One finding for each kind of end, about the next one of it."""
+    from contextlib import closing
 
-    root = own_root(home)
-    return _until(
-        "root", root.expires, f"fingerprint {root.fingerprint[:16]}...", "make a new root; partners pin it again"
-    )
+    from custodian.state.database import Partners
 
-
-def _channel(home: Home) -> Finding:
-    from datetime import UTC
-
-    from tuf.api.metadata import Targets
-
-    from custodian.publish import channel
-    from custodian.publish.keys import load_online
-    from stimset.roots import read_metadata
-
-    if not (version := channel.current_version(home)):
-        return Finding("channel", State.OK, "nothing is released yet", "")
-    load_online(home)
-    targets = read_metadata(channel.read(home, f"{version}.targets.json") or b"", Targets).signed
-    expires = targets.expires.replace(tzinfo=UTC)
-    days = (expires - datetime.now(UTC)).days
-    found = f"{len(targets.targets)} release(s) stand, signed until {expires:%Y-%m-%d}"
-    if days < 0:
-        return Finding("channel", State.FAILED, found, "custodian release renew")
-    return Finding("channel", State.WARNING if days < 10 else State.OK, found, "" if days >= 10 else "custodian release renew")
-
-
-def _certificate(name: str, path: Path, remedy: str) -> Finding:
-    from custodian.service.pki import load_certificate
-
-    certificate = load_certificate(path)
-    return _until(name, certificate.not_valid_after_utc, path.name, remedy)
-
-
-def _server(home: Home) -> Finding:
-    from custodian.service.pki import load_authority
-
-    load_authority(home.tls)
-    # The daemon renews it by itself when it starts; a running one must be restarted for it.
-    return _certificate(
-        "TLS server", home.tls / "server.pem", "restart the daemon; it renews the certificate as it starts"
-    )
-
-
-def _until(name: str, end: datetime, what: str, remedy: str) -> Finding:
-    left = end - datetime.now(UTC)
-    found = f"{what}, valid until {end:%Y-%m-%d}"
-    if left <= timedelta(0):
-        return Finding(name, State.FAILED, f"{what}, expired on {end:%Y-%m-%d}", remedy)
-    if left < timedelta(days=WARN_DAYS):
-        return Finding(name, State.WARNING, found, remedy)
-    return Finding(name, State.OK, found)
+    with closing(Partners.open(home)) as partners:
+        ends = expiries.expiries(home, partners)
+    findings = []
+    for kind, (warn_days, remedy) in REMEDIES.items():
+        ours = [end for end in ends if end.kind == kind]
+        if not ours:
+            continue
+        near = [end for end in ours if end.days() < warn_days]
+        days = ours[0].days()
+        # A timestamp lives a day: without a daemon it is over, and nobody is harmed.
+        state = State.OK if not near else State.WARNING if days > 0 or kind == expiries.TIMESTAMP else State.FAILED
+        names = ", ".join(end.what for end in near[:5]) or ours[0].what
+        found = f"{names}: {'until' if days > 0 else 'expired on'} {ours[0].ends:%Y-%m-%d %H:%M} UTC"
+        findings.append(Finding(f"{kind} expiry", state, found, remedy if near else ""))
+    return findings
 
 
 def _database(home: Home) -> Finding:
     from custodian.state.database import Partners
+    from custodian.state.engine import HEAD
 
     if not home.settings().database and not home.database.is_file():
         return Finding("database", State.FAILED, f"{home.database} is missing", "restore it from a backup")
@@ -181,14 +179,8 @@ def _database(home: Home) -> Finding:
         everyone = partners.list()
     finally:
         partners.close()
-    live = [p for p in everyone if p.revoked_at is None]
-    soon = [p.name for p in live if p.expires - datetime.now(UTC) < timedelta(days=WARN_DAYS)]
-    if soon:
-        remedy = "enrol them again: partner revoke, then partner add"
-        return Finding(
-            "database", State.WARNING, f"certificates that end soon or have ended: {', '.join(soon)}", remedy
-        )
-    return Finding("database", State.OK, f"{len(live)} partners, {len(everyone) - len(live)} revoked certificates")
+    live = sum(not partner.revoked() for partner in everyone)
+    return Finding("database", State.OK, f"revision {HEAD}, {live} valid certificates, {len(everyone) - live} revoked")
 
 
 def _releases(home: Home) -> Finding:
@@ -204,34 +196,15 @@ def _releases(home: Home) -> Finding:
     return Finding("releases", State.OK, f"{len(store.list())} can be served")
 
 
-def _port(home: Home, address: str | None) -> Finding:
-    """Free, or answered by our own daemon (which shows a certificate of our authority), or taken by something else."""
-    from custodian.service.server import split_address
+def _jobs(home: Home) -> Finding:
+    from custodian.jobs import Jobs
+    from custodian.jobs import State as JobState
 
-    chosen = address or home.settings().address
-    host, port = split_address(chosen)
-    local = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - replaced, not listened on
-    try:
-        with socket.create_connection((local, port), timeout=PROBE_SECONDS) as connection:
-            context = ssl.create_default_context(cafile=str(home.tls / "ca.pem"))
-            context.check_hostname = False
-            context.set_alpn_protocols(["h2"])
-            with context.wrap_socket(connection):
-                return Finding("port", State.OK, f"{chosen}: this custodian's daemon answers")
-    except ssl.SSLError:
-        return Finding("port", State.FAILED, f"{chosen}: something else answers", "stop it, or change 'address'")
-    except ConnectionRefusedError:
-        pass
-    except OSError as error:
-        return Finding("port", State.FAILED, f"{chosen}: {error}", "correct 'address' in custodian.toml")
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with socket.socket(family) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host, port))
-        except OSError as error:
-            return Finding("port", State.FAILED, f"{chosen}: {error.strerror}", "change 'address' in custodian.toml")
-    return Finding("port", State.OK, f"{chosen}: free, no daemon runs")
+    found = Jobs(home).list()
+    crashed = [job.id for job in found if job.state is JobState.CRASHED]
+    if crashed:
+        return Finding("jobs", State.WARNING, f"crashed: {', '.join(crashed[:5])}", f"custodian jobs resume {crashed[0]}")
+    return Finding("jobs", State.OK, f"{sum(not job.state.ended for job in found)} at work or waiting")
 
 
 def _disk(home: Home) -> Finding:
@@ -244,25 +217,17 @@ def _disk(home: Home) -> Finding:
     return Finding("disk", State.OK, found)
 
 
-def _clock(home: Home) -> Finding:
-    """Without a network there is no reference; but now can't lie before the home was made, nor before its files."""
-    from custodian.service.pki import load_certificate
-
-    made = load_certificate(home.tls / "ca.pem").not_valid_before_utc
-    newest = datetime.fromtimestamp(max(p.stat().st_mtime for p in home.root.iterdir()), UTC)
-    now = datetime.now(UTC)
-    late = max(made, newest) - now
-    if late > timedelta(seconds=CLOCK_TOLERANCE_S):
-        return Finding(
-            "clock", State.FAILED, f"{now:%Y-%m-%d %H:%M} UTC lies before the home's files", "set the clock (NTP)"
-        )
-    return Finding("clock", State.OK, f"{now:%Y-%m-%d %H:%M} UTC, {time.tzname[0]} locally")
-
-
-def _torch() -> Finding:
+def _gpu() -> Finding:
     try:
         import torch
     except ImportError as error:
         raise ConfigError(f"torch can't be loaded ({error}); pip install 'stimset[learning]'") from None
-    device = torch.cuda.get_device_name(0) if torch.cuda.is_available() else "CPU only"
-    return Finding("torch", State.OK, f"{torch.__version__}, {device}, {torch.get_num_threads()} threads")
+    if torch.cuda.is_available():
+        free, total = torch.cuda.mem_get_info()
+        name = torch.cuda.get_device_name(0)
+        return Finding("gpu", State.OK, f"{name}, {free >> 30} of {total >> 30} GiB free, torch {torch.__version__}")
+    if any(Path("/dev").glob("nvidia[0-9]*")):
+        return Finding(
+            "gpu", State.WARNING, f"there is a GPU, but torch {torch.__version__} sees none", "install a CUDA build of torch, or its driver"
+        )
+    return Finding("gpu", State.OK, f"none; torch {torch.__version__} on {torch.get_num_threads()} threads")

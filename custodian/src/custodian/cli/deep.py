@@ -93,18 +93,16 @@ def _cost_text(cost: dict[str, Any]) -> list[str]:
 
 
 def findings_table(findings: Sequence[Finding]) -> Table:
-    """Each attack with its headline, interval and controls."""
+    """Each attack with its headline (AUC; for attributes, the insiders' advantage), interval and controls."""
     from rich.table import Table
 
     table = Table(title="What the shadow worlds show", title_justify="left")
-    for heading in ("attack", "number", "value", "95 %", "known to leak", "noise"):
-        table.add_column(heading, no_wrap=True)
+    for heading, width in (("attack", 22), ("value", 6), ("95 %", 15), ("raw", 6), ("noise", 6)):
+        table.add_column(heading, no_wrap=True, min_width=width)
     for f in findings:
         ends = f.intervals.get(f.headline)
         interval = f"{ends[0]:.3f} to {ends[1]:.3f}" if ends else "too few persons"
-        table.add_row(
-            f.name, f.headline, _number(f.value), interval, _number(f.positive_control), _number(f.negative_control)
-        )
+        table.add_row(f.name, _number(f.value), interval, _number(f.positive_control), _number(f.negative_control))
     return table
 
 

@@ -26,7 +26,7 @@ def excite(
             help="A shipped recipe (spectral, swift, prior, noise, paper, deepinversion, zskd) or a TOML file.",
         ),
     ] = "spectral",
-    count: Annotated[int, typer.Option("--count", min=1, max=10_000_000, help="How many stimuli.")] = 8000,
+    count: Annotated[int, typer.Option("--count", min=1, max=10_000_000, help="How many stimuli.")] = 16_000,
     set_name: SetOption = "main",
     batch: Annotated[int, typer.Option("--batch", min=1, help="Stimuli at once: bounds the memory.")] = 500,
     restart: Annotated[bool, typer.Option("--restart", help="Throw away what lies in the set and begin anew.")] = False,
@@ -54,7 +54,7 @@ def excite(
 
     A Ray cluster must be one of the hospital's own: it sees the teacher, though no recording. We insist on RAY_AUTH_MODE=token.
 
-    Example: custodian excite --recipe spectral --count 8000 --set main
+    Example: custodian excite --recipe spectral --count 16000 --set main
 
     Example: custodian excite --count 1000000 --engine ray --ray-address gpu-head.hospital.internal:6379
     """

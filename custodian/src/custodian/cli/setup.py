@@ -1,4 +1,4 @@
-"""``custodian init`` and ``custodian doctor``: the home, and whether all is well with it."""
+"""``custodian init``: the home."""
 
 from __future__ import annotations
 
@@ -19,7 +19,6 @@ HomeOption = Annotated[Path | None, typer.Option("--home", help="The custodian's
 def register(app: typer.Typer) -> None:
     """Add this module's commands."""
     app.command("init")(init)
-    app.command("doctor")(doctor)
 
 
 @reports_errors
@@ -62,8 +61,8 @@ def init(
     """
     from custodian.config import Home, Settings
     from custodian.publish.keys import passphrase
+    from custodian.service.addresses import split_address
     from custodian.service.homes import create_home
-    from custodian.service.server import split_address
 
     split_address(address)
     chosen = Home.at(home)
@@ -120,36 +119,3 @@ def _propose(
     )
     if format is Format.TEXT:
         err.print("Next: 'custodian officer sign-root' on the other side, then 'custodian root install' here.")
-
-
-@reports_errors
-def doctor(
-    address: Annotated[
-        str | None, typer.Option("--address", help="HOST:PORT to look at instead of that in custodian.toml.")
-    ] = None,
-    home: HomeOption = None,
-    format: Format = FORMAT_OPTION,
-) -> None:
-    """Check the home, keys, certificates, database, port, disk, clock and torch; name a remedy for whatever is wrong.
-
-    Builds on a home made by 'init' and changes nothing. Ends with exit code 3 if a check failed; warnings don't count.
-
-    Example: custodian doctor --format json
-    """
-    from rich.markup import escape
-    from rich.table import Table
-
-    from custodian.cli import checkup
-    from custodian.config import Home
-
-    findings = checkup.examine(Home.open(home), address)
-    table = Table("check", "state", "finding", "remedy")
-    colours = {"ok": "green", "warning": "yellow", "failed": "bold red"}
-    for finding in findings:
-        state = finding.state.value
-        table.add_row(finding.check, f"[{colours[state]}]{state}[/]", escape(finding.found), escape(finding.remedy))
-    failed = [f for f in findings if f.state is checkup.State.FAILED]
-    rows = [{"check": f.check, "state": f.state.value, "found": f.found, "remedy": f.remedy} for f in findings]
-    show(format, {"checks": rows, "failed": len(failed)}, table)
-    if failed:
-        raise typer.Exit(3)

@@ -96,7 +96,7 @@ def train(
         format, document, f"teacher           {architecture}, kappa {kappa:.3f} on {len(cohort.validation_persons)} persons kept apart",
         f"regime            {regime}. {facts['guarantee']}",
         f"identity networks {', '.join(n.architecture for n in teachers.identity)}",
-        "next              custodian excite --recipe spectral --count 8000 --set main",
+        "next              custodian excite --recipe spectral --count 16000 --set main",
     )  # fmt: skip
 
 

@@ -194,7 +194,7 @@ def load_online(home: Home) -> KeySigner:
     Raises:
         ConfigError: it is missing or damaged, or encrypted, as early versions made it.
     """
-    return load_key(home.keys / ONLINE_FILE, None)
+    return load_key(home.credential(home.keys / ONLINE_FILE), None)
 
 
 def create_person(folder: Path, name: str, passphrase: str) -> tuple[Signer, ...]:

@@ -83,7 +83,8 @@ class Proposal:
     Attributes:
         folder: the carried folder.
         statement: of the new release; None where only the channel changes.
-        words: of what is to be signed, to be compared by telephone.
+        digest: SHA-256 (hex) of what is to be signed (`digest_of_proposal`).
+        words: of the digest, to be compared by telephone.
         withdraws: ids of releases that would no longer stand (their statement's digest, where this home never saw them).
         version: of the channel's targets.
         expires: of the targets, UTC.
@@ -92,11 +93,17 @@ class Proposal:
 
     folder: Path
     statement: Statement | None
+    digest: str
     words: str
     withdraws: tuple[str, ...]
     version: int
     expires: datetime
     stands: dict[str, str]
+
+    @property
+    def name(self) -> str:
+        """The release's id; the folder's name where only the channel changes."""
+        return self.folder.resolve().name if self.statement is None else self.statement.predicate.release_id
 
 
 def create_officer(folder: Path, role: str, passphrase: str, *, token: bytes | None = None) -> Path:
@@ -157,10 +164,15 @@ def words_of_root(data: bytes) -> str:
     return spoken(hashlib.sha256(read_metadata(data, Root).signed_bytes).hexdigest())
 
 
-def words_of_proposal(targets: bytes, statement: bytes | None) -> str:
-    """The words of what is to be signed: the statement, or the channel's targets where there is none."""
+def digest_of_proposal(targets: bytes, statement: bytes | None) -> str:
+    """SHA-256 (hex) of what is to be signed: the statement, or the channel's targets where there is none."""
     content = statement if statement is not None else read_metadata(targets, Targets).signed_bytes
-    return spoken(hashlib.sha256(content).hexdigest())
+    return hashlib.sha256(content).hexdigest()
+
+
+def words_of_proposal(targets: bytes, statement: bytes | None) -> str:
+    """The words of what is to be signed."""
+    return spoken(digest_of_proposal(targets, statement))
 
 
 def examine_root(data: bytes, folder: Path) -> RootProposal:
@@ -252,9 +264,9 @@ def examine(carried: Path, folder: Path, *, now: datetime | None = None) -> Prop
     if strangers := [digest for digest, release_id in stands.items() if not release_id]:
         raise ContentMismatch(f"the channel would vouch for something that you never approved ({strangers[0][:16]}...)")
     withdraws = tuple(sorted(release_id for digest, release_id in known.items() if digest not in stands))
-    words = words_of_proposal(targets_bytes, data)
+    digest = digest_of_proposal(targets_bytes, data)
     expires = targets.expires.replace(tzinfo=UTC)
-    return Proposal(carried, statement, words, withdraws, targets.version, expires, stands)
+    return Proposal(carried, statement, digest, spoken(digest), withdraws, targets.version, expires, stands)
 
 
 def approve(proposal: Proposal, folder: Path, passphrase: str) -> None:

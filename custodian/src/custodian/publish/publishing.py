@@ -38,6 +38,7 @@ from custodian.publish.card import croissant_card, readable_card
 from custodian.publish.channel import check_targets, draft_targets, install_targets, refresh
 from custodian.publish.deciding import settle
 from custodian.publish.keys import load_online, own_root
+from custodian.publish.reports import carry_report
 from custodian.publish.writing import (
     Progress,
     entries,
@@ -155,7 +156,7 @@ def propose(
     Args and errors are those of `publish`, but the signers need not reach the threshold.
 
     Returns:
-        ``HOME/proposals/RELEASE_ID``, to be carried to the next person: the release, and the channel's next targets.
+        ``HOME/proposals/RELEASE_ID``, to be carried to the next person: the release, the channel's next targets, the gate's report.
     """
     root, moment = _ready(admitted, home, name, now)
     try:
@@ -170,6 +171,7 @@ def propose(
                 check_proposal(release, root, now=moment)
                 draft = draft_targets(home, moment, add=[(release / STATEMENT_FILE).read_bytes()])
                 write_file(partial / TARGETS_FILE, sign_metadata(draft, signers))
+                carry_report(admitted.candidates.folder, admitted.result.report, partial)
                 record_sequence(home.releases, name, sequence)
                 statement = (release / STATEMENT_FILE).read_bytes()
                 record(home, Entry("propose", release=folder.name, statement=hashlib.sha256(statement).hexdigest()))
@@ -212,7 +214,7 @@ def publish_proposal(home: Home, carried: Path, *, now: datetime | None = None) 
                     source = carried / RELEASE_FOLDER / ENVELOPE_FILE if path.name == ENVELOPE_FILE else path
                     write_file(partial / path.name, source.read_bytes())
                 verified = verify(partial, root, now=moment)
-                _record_approval(home, given.id, statement, verified.signed_by)
+                record_approval(home, given.id, hashlib.sha256(statement).hexdigest(), verified.signed_by)
                 update_channel(home, targets, moment)
                 partial.rename(folder)
                 sync_folder(home.releases)
@@ -223,9 +225,9 @@ def publish_proposal(home: Home, carried: Path, *, now: datetime | None = None) 
     return SignedRelease(folder, verified.statement, verified.signed_by, verified.root_fingerprint, _seal=_SEAL)
 
 
-def _record_approval(home: Home, release_id: str, statement: bytes, signed_by: Sequence[str]) -> None:
-    """Record who approved it: the keys of everybody who signed. A second attempt after a crash is the same approval."""
-    digest, signers = hashlib.sha256(statement).hexdigest(), [short(keyid) for keyid in signed_by]
+def record_approval(home: Home, release_id: str, digest: str, signed_by: Sequence[str]) -> None:
+    """Record who approved a statement of this digest: the keys of everybody who signed. A second attempt is the same approval."""
+    signers = [short(keyid) for keyid in signed_by]
     record(home, Entry("approve", once=f"approve:{release_id}:{digest}", release=release_id, statement=digest, signers=signers))
 
 

@@ -13,7 +13,6 @@ from pathlib import Path
 import grpc
 import structlog
 from cryptography import x509
-from sqlalchemy.exc import SQLAlchemyError
 
 from custodian.config import Home
 from custodian.service import pki
@@ -32,6 +31,7 @@ class Credentials:
 
     def __init__(self, home: Home, partners: Partners) -> None:
         self._tls = home.tls
+        self._key = home.credential(home.tls / "server.key")
         self._partners = partners
         self._lock = threading.Lock()
         self._log = structlog.get_logger("custodian.tls")
@@ -48,7 +48,7 @@ class Credentials:
         """What to use from now on; None leaves what is in use, and so does a fault, since serving must go on."""
         try:
             found = self._read()
-        except (StimsetError, OSError, SQLAlchemyError) as error:
+        except (StimsetError, OSError) as error:
             self._log.error("certificates can't be read; the old ones stay in use", reason=str(error)[:300])
             return None
         with self._lock:
@@ -60,7 +60,7 @@ class Credentials:
         return _configuration(found)
 
     def _read(self) -> tuple[bytes, bytes, bytes]:
-        key, chain, authority = (_bytes(self._tls / name) for name in ("server.key", "server.pem", "ca.pem"))
+        key, chain, authority = map(_bytes, (self._key, self._tls / "server.pem", self._tls / "ca.pem"))
         pki.check_pair(key, chain, self._tls)
         pinned = [pem for _, pem in self._partners.certificates() if _is_pinned(pem)]
         return key, chain, authority + "".join(pinned).encode()

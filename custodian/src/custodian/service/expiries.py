@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from tuf.api.metadata import Snapshot, Targets, Timestamp
+from tuf.api.metadata import Targets, Timestamp
 
 from custodian.config import Home
 from custodian.publish import channel
@@ -44,13 +44,13 @@ class Expiry:
         return (self.ends - (now or datetime.now(UTC))).total_seconds() / 86_400
 
 
-def expiries(home: Home, partners: Partners) -> list[Expiry]:
+def expiries(home: Home, partners: Partners, releases: ReleaseStore | None = None) -> list[Expiry]:
     """All of them, the next one first.
 
     Raises:
         ConfigError, FormatError, TransportError: something can't be read.
     """
-    return sorted([*_certificates(home), *_channel(home), *_partners(partners), *_releases(home)])
+    return sorted([*_certificates(home), *_channel(home), *_partners(partners), *_releases(releases or ReleaseStore(home.releases))])
 
 
 def _certificates(home: Home) -> Iterator[Expiry]:
@@ -64,8 +64,11 @@ def _channel(home: Home) -> Iterator[Expiry]:
     version = channel.current_version(home)
     if not version:
         return
-    for kind, name, role in ((TARGETS, f"{version}.targets.json", Targets), (TIMESTAMP, "timestamp.json", Timestamp)):
-        signed: Targets | Timestamp | Snapshot = read_metadata(channel.read(home, name) or b"", role).signed
+    targets, timestamp = f"{version}.targets.json", "timestamp.json"
+    for kind, name, signed in (
+        (TARGETS, targets, read_metadata(channel.read(home, targets) or b"", Targets).signed),
+        (TIMESTAMP, timestamp, read_metadata(channel.read(home, timestamp) or b"", Timestamp).signed),
+    ):
         yield Expiry(signed.expires.replace(tzinfo=UTC), kind, name)
 
 
@@ -75,6 +78,6 @@ def _partners(partners: Partners) -> Iterator[Expiry]:
             yield Expiry(partner.expires, PARTNER, partner.name)
 
 
-def _releases(home: Home) -> Iterator[Expiry]:
-    for summary in ReleaseStore(home.releases).list():
+def _releases(store: ReleaseStore) -> Iterator[Expiry]:
+    for summary in store.list():
         yield Expiry(moment(summary.expires), RELEASE, summary.release_id)

@@ -57,6 +57,11 @@ class Journal:
         """The partners' table of the same database."""
         return Partners(self._database)
 
+    @property
+    def waiting(self) -> int:
+        """How many calls wait for their record."""
+        return len(self._waiting)
+
     async def record(self, *entries: Entry) -> None:
         """Return once the records are on the disk.
 

@@ -1,12 +1,13 @@
-"""What Prometheus reads, on a port of its own: plain HTTP, on loopback unless the settings say otherwise, no names in any label.
+"""What Prometheus reads, on a port of its own: plain HTTP, on loopback unless the settings say otherwise; no names in it.
 
-Counters grow with the calls; what lies in the home (ends of certificates, age of the log's checkpoint, jobs) is looked up as it is asked for.
+Counters grow with the calls; what lies in the home (ends of certificates, age of the log's checkpoint, jobs) is looked up at each scrape.
 `deploy/observability` holds a dashboard and alert rules over these names.
 """
 
 from __future__ import annotations
 
 import importlib.metadata
+import shutil
 from collections import Counter as Tally
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -17,10 +18,10 @@ import structlog
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, start_http_server
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
-from sqlalchemy.exc import SQLAlchemyError
 
 from custodian.config import Home
 from custodian.jobs import Jobs
+from custodian.publish.store import ReleaseStore
 from custodian.service.addresses import join_address, split_address
 from custodian.service.expiries import expiries
 from custodian.state.base import moment
@@ -47,7 +48,6 @@ class Metrics:
         self.refusals = Counter("stimset_refusals", "Calls that were refused, by reason.", ["reason"], **made)
         self.quotas = Counter("stimset_quota_refusals", "Calls beyond a partner's quota.", ["quota"], **made)
         self.faults = Counter("stimset_faults", "Errors that nobody foresaw.", **made)
-        self.checkpoints = Counter("stimset_checkpoint_failures", "Checkpoints that could not be signed.", **made)
         build = Gauge("stimset_build", "1, with the version.", ["version"], **made)
         build.labels(importlib.metadata.version("stimset-custodian")).set(1)
         ProcessCollector(registry=self.registry)
@@ -92,6 +92,7 @@ class HomeCollector(Collector):
     def __init__(self, home: Home, database: Database) -> None:
         self._home = home
         self._database = database
+        self._releases = ReleaseStore(home.releases)  # it keeps what it has read
         self._log = structlog.get_logger("custodian.metrics")
 
     def describe(self) -> Iterator[Metric]:
@@ -101,10 +102,10 @@ class HomeCollector(Collector):
     def collect(self) -> Iterator[Metric]:
         """The gauges."""
         readable = True
-        for read in (self._expiries, self._partners, self._recorded, self._jobs):
+        for read in (self._expiries, self._partners, self._recorded, self._jobs, self._disk):
             try:
                 yield from read()
-            except (StimsetError, OSError, ValueError, SQLAlchemyError) as error:
+            except (StimsetError, OSError, ValueError) as error:
                 readable = False
                 self._log.error("home can't be read", part=read.__name__.strip("_"), reason=str(error)[:300])
         yield GaugeMetricFamily("stimset_home_readable", "Whether all of the home could be read.", float(readable))
@@ -114,7 +115,7 @@ class HomeCollector(Collector):
             "stimset_expiry_days", "Days until the next end of each kind; negative is past.", labels=["kind"]
         )
         tally: Tally[str] = Tally()
-        for end in expiries(self._home, Partners(self._database)):
+        for end in expiries(self._home, Partners(self._database), self._releases):
             if not tally[end.kind]:  # sorted: the first of a kind ends first
                 found.add_metric([end.kind], end.days())
             tally[end.kind] += 1
@@ -140,3 +141,7 @@ class HomeCollector(Collector):
         for state, number in sorted(Tally(job.state.value for job in Jobs(self._home).list()).items()):
             found.add_metric([state], number)
         yield found
+
+    def _disk(self) -> Iterator[Metric]:
+        free = shutil.disk_usage(self._home.root).free
+        yield GaugeMetricFamily("stimset_disk_free_bytes", "Room that is left on the home's disk.", free)

@@ -138,11 +138,15 @@ def ensure_server(folder: Path, hostnames: Sequence[str]) -> x509.Certificate:
     """
     if (folder / "server.pem").exists() and (folder / "server.key").exists():
         certificate = load_certificate(folder / "server.pem")
-        names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
         fresh = certificate.not_valid_after_utc - datetime.now(UTC) > timedelta(days=RENEW_DAYS)
-        if fresh and list(names) == _names(hostnames):
+        if fresh and names_of(certificate, hostnames):
             return certificate
     return issue_server(folder, hostnames)
+
+
+def names_of(certificate: x509.Certificate, hostnames: Sequence[str]) -> bool:
+    """Whether a server's certificate is for exactly these hosts; raises ConfigError where one is malformed."""
+    return list(certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value) == _names(hostnames)
 
 
 def read_request(data: bytes) -> Request:

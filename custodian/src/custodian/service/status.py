@@ -9,7 +9,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import grpc
+from google.protobuf.any_pb2 import Any
+from google.protobuf.duration_pb2 import Duration
+from google.rpc.error_details_pb2 import RetryInfo
+from google.rpc.status_pb2 import Status
 
+from custodian.evaluation.limits import EvaluationDenied, ModelRefused
 from stimset.errors import (
     ConfigError,
     ContentMismatch,
@@ -63,6 +68,9 @@ class TooSlow(TransportError):
     """A call lasted longer than the daemon's own limit. The text is sent to the partner."""
 
 
+DETAILS_KEY = "grpc-status-details-bin"
+
+
 @dataclass(frozen=True)
 class Answer:
     """How a class of errors is told to a partner.
@@ -93,6 +101,8 @@ TABLE: dict[type[StimsetError], Answer] = {
     ReleaseRefused: Answer(grpc.StatusCode.FAILED_PRECONDITION, "the release is not available"),
     PolicyDenied: Answer(grpc.StatusCode.PERMISSION_DENIED, "your certificate was revoked or has expired"),
     NotFound: Answer(grpc.StatusCode.NOT_FOUND, "there is no such release or file, or it is not granted to you"),
+    ModelRefused: Answer(grpc.StatusCode.INVALID_ARGUMENT, None),
+    EvaluationDenied: Answer(grpc.StatusCode.FAILED_PRECONDITION, None),
     Unauthenticated: Answer(grpc.StatusCode.UNAUTHENTICATED, "your certificate is not that of a partner; enrol first"),
     TransportError: Answer(grpc.StatusCode.UNAVAILABLE, "the custodian can't answer at the moment; try again"),
     Busy: Answer(grpc.StatusCode.RESOURCE_EXHAUSTED, None),
@@ -104,6 +114,14 @@ def answer(error: StimsetError) -> tuple[grpc.StatusCode, str]:
     """The status and the public message for an error raised on purpose."""
     entry = next(TABLE[kind] for kind in type(error).__mro__ if kind in TABLE)
     return entry.code, str(error) if entry.message is None else entry.message
+
+
+def retry_details(code: grpc.StatusCode, message: str, seconds: float) -> bytes:
+    """The ``google.rpc.Status`` that tells a client when to try again, for the trailing metadata `DETAILS_KEY`."""
+    info = Any()
+    info.Pack(RetryInfo(retry_delay=Duration(seconds=int(seconds), nanos=int(seconds % 1 * 1e9))))
+    details: bytes = Status(code=code.value[0], message=message, details=[info]).SerializeToString()
+    return details
 
 
 def unplanned(reference: str) -> tuple[grpc.StatusCode, str]:

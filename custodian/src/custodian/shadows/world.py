@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 import time
 from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -16,14 +18,18 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
+from custodian.budget.account import Account
+from custodian.budget.ledger import Ledger
 from custodian.cohort import Cohort
-from custodian.config import write_secret
+from custodian.config import Home, write_secret
 from custodian.excitation import engine
+from custodian.excitation.recipe import Recipe
 from custodian.gate.attacks import attribute, canaries, controls, responses
 from custodian.gate.attacks.membership import INSIDE, NEITHER, OUTSIDE
 from custodian.gate.attacks.responses import Subjects
 from custodian.inhibition import train_identity_networks
 from custodian.shadows.plan import Design, Plan
+from custodian.state.spending import Entries
 from custodian.teacher.checkpoint import TrainedNetwork
 from custodian.teacher.training import train_teacher
 from stimset.learning.networks import build_network
@@ -34,6 +40,7 @@ from stimset.windows import Windows
 
 RELEASE, RAW, NOISE = "release", "raw", "noise"
 TEACHER, STIMULI, SINGLED, TONE = "teacher", "stimuli", "singled", "tone"
+SET = "set"
 SCORING_SEED, WORLD_SEED, READER_SEED = 15_485_863, 1000, 32_452_843
 CONFIDENT = 3.0
 """Logits of the network that labels noise are scaled to this deviation: an untrained one is sure of nothing."""
@@ -118,10 +125,12 @@ class World:
         folder = self.folder / f".world-{self.number:03d}"
         shutil.rmtree(folder, ignore_errors=True)
         try:
-            made = engine.excite(
-                cohort, teacher, identity, plan.recipe, count=plan.stimuli, seed=seed, folder=folder, device=plan.device
-            )
-            return teacher, made.arrays()
+            with _unpaid(folder, plan.recipe, seed) as account:
+                made = engine.excite(
+                    cohort, teacher, identity, plan.recipe, count=plan.stimuli, seed=seed, folder=folder / SET, device=plan.device,
+                    account=account,
+                )  # fmt: skip
+                return teacher, made.arrays()
         finally:
             shutil.rmtree(folder, ignore_errors=True)
 
@@ -148,6 +157,18 @@ class World:
                 shares = reader.read(seen, whole.subjects)
             found[f"{source}/attribute-{reader.groups.name}"] = shares
         return found
+
+
+@contextmanager
+def _unpaid(folder: Path, recipe: Recipe, seed: int) -> Iterator[Account | None]:
+    """An account of its own for a recipe that reads with noise: what never leaves spends nothing of the cohort's budget."""
+    if not recipe.privacy.noisy:
+        yield None
+        return
+    home = Home(folder)
+    home.create()
+    with closing(Ledger(Entries.open(home))) as ledger:
+        yield Account(ledger, "shadow", hashlib.sha256(f"shadow {seed}".encode()).digest())
 
 
 @dataclass(frozen=True)

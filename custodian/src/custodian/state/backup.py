@@ -37,7 +37,7 @@ DATABASE_COPY, SEALED = "state.jsonl", "keys.sealed"
 MIN_PASSPHRASE = 12
 MAX_SEALED = 16 << 20
 _MAGIC = b"stimset keys 1\n"
-_FOLDERS = ("channel", "releases", "withdrawn", "proposals")
+_FOLDERS = ("channel", "releases", "withdrawn", "proposals", "rejected")
 _PRIVATE = (
     "cohort",
     "teacher",

@@ -45,6 +45,7 @@ EVENTS: Mapping[str, frozenset[str]] = MappingProxyType(
             "override": "candidates failed signers",
             "propose": "release statement",
             "approve": "release statement signers",
+            "reject": "release statement signers rejection",
             "publish": "release statement signers",
             "withdraw": "release statement",
             "renew": "targets",

@@ -21,7 +21,7 @@ from stimset.windows import Windows
 
 Floats = NDArray[np.float64]
 
-SHARE = 4
+SHARE = 6
 """One person in so many is a canary, two at least."""
 FLOOR = 1e-6
 

@@ -12,7 +12,7 @@ STRENGTH = 0.5
 def rotations(count: int, samples: int) -> NDArray[np.complex128]:
     """``(count, samples)`` complex rotations, whose imaginary parts are the tones: frequencies spread over a window's."""
     cycles = 2 + (samples / 2 - 4) * (np.arange(count) + 0.5) / count
-    return np.exp(2j * np.pi * cycles[:, None] * np.arange(samples) / samples)
+    return np.asarray(np.exp(2j * np.pi * cycles[:, None] * np.arange(samples) / samples))
 
 
 def with_tones(

@@ -1,0 +1,225 @@
+"""What lies on the officer's desk: the proposals in a folder, and the two decisions about each.
+
+Everything is examined anew for every look and once more before a signature (`custodian.publish.officer`), so what is signed is what was
+shown. The passphrase stays in memory for as long as the page is open; keys are opened for a decision only.
+
+Usage::
+
+    desk = Desk(stick, officer_home, passphrase())
+    desk.items(); found = desk.examine("apnea-0001")
+    desk.approve("apnea-0001", found.digest, typed="apnea-0001", words=heard)
+"""
+
+from __future__ import annotations
+
+import hmac
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from threading import Lock
+
+from tuf.api.metadata import Targets
+
+from custodian.config import Home
+from custodian.publish.channel import MAX_METADATA_BYTES
+from custodian.publish.keys import load_person
+from custodian.publish.officer import OFFICER, Proposal, approve, examine, read_keys
+from custodian.publish.publishing import RELEASE_FOLDER, TARGETS_FILE, record_approval
+from custodian.publish.rejecting import REJECTION_FILE, install_rejection, reject
+from custodian.publish.reports import read_report, report_carried
+from stimset.envelope import parse_envelope
+from stimset.errors import ConfigError, ContentMismatch, FileMissing, StimsetError
+from stimset.plainfiles import read_plain
+from stimset.release import ENVELOPE_FILE, MAX_ENVELOPE_BYTES
+from stimset.roots import read_metadata
+from stimset.words import same_words
+
+MAX_ITEMS = 200
+
+
+class State(StrEnum):
+    """How far a proposal is, as its folder says; `Desk.examine` tells whether that is true."""
+
+    WAITING = "waits for you"
+    APPROVED = "signed by you"
+    REJECTED = "rejected by you"
+    BROKEN = "can't be read"
+
+
+@dataclass(frozen=True)
+class Item:
+    """One folder on the desk.
+
+    Attributes:
+        name: the folder's.
+        folder: where it lies.
+        release: whether it brings a release; else it only changes the channel.
+        state: how far it is.
+    """
+
+    name: str
+    folder: Path
+    release: bool
+    state: State
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What was decided while the page was open.
+
+    Attributes:
+        name: of the proposal.
+        approved: or rejected.
+        digest: SHA-256 (hex) of what it was about.
+        folder: what goes back to the custodian; None where the custodian's home took note already and nothing is left to do.
+    """
+
+    name: str
+    approved: bool
+    digest: str
+    folder: Path | None
+
+
+class Desk:
+    """Proposals that wait, and the officer's hand; safe to use from many threads, one decision at a time.
+
+    Args:
+        waiting: a folder of proposals as they were carried here, or one of them.
+        officer: the officer's home.
+        passphrase: of the officer's keys.
+        home: the custodian's, where both homes lie on one machine: decisions enter its log at once. None where the folder is carried back.
+
+    Raises:
+        ConfigError: the folder or the keys are missing, or the passphrase is wrong.
+    """
+
+    def __init__(self, waiting: Path, officer: Path, passphrase: str, home: Home | None = None) -> None:
+        if not waiting.is_dir():
+            raise ConfigError(f"{waiting} is no folder; name the one that the custodian carried to you")
+        load_person(officer / "keys", OFFICER, passphrase)
+        self._own = frozenset(key.keyid for key in read_keys(officer / f"{OFFICER}.keys.json", OFFICER))
+        self._waiting, self._officer, self._passphrase, self._home = waiting, officer, passphrase, home
+        self._lock = Lock()
+        self.decisions: list[Decision] = []
+
+    def items(self) -> tuple[Item, ...]:
+        """What lies here, by name; at most `MAX_ITEMS`.
+
+        Raises:
+            ConfigError: the folder can't be listed.
+        """
+        if (self._waiting / TARGETS_FILE).is_file():
+            return (self._item(self._waiting.resolve()),)
+        try:
+            found = sorted(path for path in self._waiting.iterdir() if not path.name.startswith("."))
+        except OSError as error:
+            raise ConfigError(f"{self._waiting} can't be listed ({error.strerror})") from None
+        folders = [path for path in found if path.is_dir() and not path.is_symlink() and (path / TARGETS_FILE).exists()]
+        return tuple(self._item(path) for path in folders[:MAX_ITEMS])
+
+    def item(self, name: str) -> Item:
+        """One of them; raises FileMissing where it is none."""
+        for item in self.items():
+            if item.name == name:
+                return item
+        raise FileMissing(f"no proposal of the name '{name[:80]}' lies here any more")
+
+    def examine(self, name: str) -> Proposal:
+        """What is proposed, checked as `custodian.publish.officer.examine` does, and raising what it raises."""
+        return examine(self.item(name).folder, self._officer)
+
+    def has_report(self, proposal: Proposal) -> bool:
+        """Whether the gate's report was carried along; raises ContentMismatch where it is not the signed one."""
+        return proposal.statement is not None and report_carried(proposal.folder, proposal.statement.predicate.gate.report)
+
+    def report(self, name: str) -> bytes:
+        """The gate's report as HTML.
+
+        Raises:
+            FileMissing: none was carried along.
+            ContentMismatch: it is not the one whose digest is signed.
+        """
+        proposal = self.examine(name)
+        digests = None if proposal.statement is None else proposal.statement.predicate.gate.report
+        if digests is None:
+            raise FileMissing(f"{name} comes without a report of the gate")
+        return read_report(proposal.folder, digests)
+
+    def approve(self, name: str, digest: str, *, typed: str, words: str) -> Decision:
+        """Sign a proposal.
+
+        Args:
+            name: which one.
+            digest: of what was shown.
+            typed: the release's id once more, by hand.
+            words: the six words, as the other person read them out.
+
+        Raises:
+            ContentMismatch: name or words are others, or the folder was changed since it was shown.
+            VerificationError, ConfigError: as `custodian.publish.officer.approve`.
+        """
+        with self._deciding(name, digest) as proposal:
+            if typed.strip() != proposal.name:
+                raise ContentMismatch(f"the name does not match: type {proposal.name} to approve it")
+            if not same_words(words, proposal.words):
+                raise ContentMismatch(
+                    "the words are not those of what lies here. Ask for them again; if they still differ, somebody changed it on the way: "
+                    "reject it, or call the custodian"
+                )
+            self.has_report(proposal)
+            approve(proposal, self._officer, self._passphrase)
+            if self._home is not None:
+                record_approval(self._home, proposal.name, digest, _signers(proposal.folder))
+            return self._decided(Decision(proposal.name, True, digest, proposal.folder))
+
+    def reject(self, name: str, digest: str, *, reason: str) -> Decision:
+        """Sign a rejection with a reason.
+
+        Raises:
+            FormatError: the reason is too short or too long.
+            ContentMismatch: the folder was changed since it was shown.
+            VerificationError, ConfigError: as `custodian.publish.rejecting.reject`.
+        """
+        with self._deciding(name, digest) as proposal:
+            reject(proposal, self._officer, self._passphrase, reason)
+            if self._home is not None:
+                install_rejection(self._home, proposal.folder)
+            return self._decided(Decision(proposal.name, False, digest, None if self._home is not None else proposal.folder))
+
+    @contextmanager
+    def _deciding(self, name: str, digest: str) -> Iterator[Proposal]:
+        """The proposal that was shown, while nothing else is decided."""
+        with self._lock:
+            item = self.item(name)
+            if item.state is not State.WAITING:
+                raise ConfigError(f"{name} is decided already: {item.state}")
+            proposal = examine(item.folder, self._officer)
+            if not hmac.compare_digest(proposal.digest.encode(), digest.encode()):
+                raise ContentMismatch(f"{name} was changed while you looked at it; read it again")
+            yield proposal
+
+    def _decided(self, decision: Decision) -> Decision:
+        self.decisions.append(decision)
+        return decision
+
+    def _item(self, folder: Path) -> Item:
+        release = (folder / RELEASE_FOLDER).is_dir()
+        try:
+            targets = read_metadata(read_plain(folder, TARGETS_FILE, MAX_METADATA_BYTES), Targets)
+            state = State.APPROVED if self._own <= set(targets.signatures) else State.WAITING
+        except StimsetError:
+            state = State.BROKEN
+        if (folder / REJECTION_FILE).exists():
+            state = State.REJECTED
+        return Item(folder.name, folder, release, state)
+
+
+def _signers(folder: Path) -> list[str]:
+    """Ids of the keys that have signed a proposal, sorted."""
+    if (folder / RELEASE_FOLDER).is_dir():
+        envelope = parse_envelope(read_plain(folder / RELEASE_FOLDER, ENVELOPE_FILE, MAX_ENVELOPE_BYTES))
+        return sorted(signature.keyid for signature in envelope.signatures)
+    targets = read_metadata(read_plain(folder, TARGETS_FILE, MAX_METADATA_BYTES), Targets)
+    return sorted(targets.signatures)
