@@ -21,6 +21,7 @@ from stages import Stage
 
 HOSPITALS = ("north", "south", "west")
 FAMILIES = ("cnn", "lstm", "mlp", "random_forest")
+QUICK_FAMILIES = ("mlp", "random_forest")
 PARTNER, REFEREE = "partner", "referee"
 COLOURS = {"north": "cyan", "south": "blue", "west": "green", PARTNER: "magenta", REFEREE: "yellow"}
 SEED = 1
@@ -40,15 +41,16 @@ class Sizes:
         seeds: students of each kind.
     """
 
-    persons: int = 16
+    persons: int = 20
     minutes: int = 120
     test_persons: int = 12
-    stimuli: int = 2000
+    stimuli: int = 2500
     seeds: int = 3
 
 
 FULL = Sizes()
-QUICK = Sizes(persons=16, minutes=60, test_persons=4, stimuli=600, seeds=1)
+QUICK = Sizes(persons=16, test_persons=3, stimuli=1500, seeds=1)
+"""With much less than this the gate's own controls fail, and it refuses."""
 
 
 @dataclass

@@ -49,6 +49,7 @@ def main(
     paper_count: Annotated[int | None, typer.Option("--paper-count", min=20, help="Stimuli of the published generator.")] = None,
     windows: Annotated[list[str] | None, typer.Option("--window", help="apnea-5min or apnea-60s; may be repeated.")] = None,
     cap: Annotated[int | None, typer.Option("--cap", min=20, help="Training examples of any student at most.")] = None,
+    regime: Annotated[str, typer.Option("--regime", help="How teachers are trained: regularised, plain, ...")] = "regularised",
     workers: Annotated[int, typer.Option("--jobs", min=1, max=256, help="Processes, of one thread each.")] = 2,
     persons: Annotated[int, typer.Option("--persons", min=6, help="Simulated persons to learn from.")] = 24,
     minutes: Annotated[int, typer.Option("--minutes", min=20, help="Minutes of each simulated person.")] = 90,
@@ -64,6 +65,7 @@ def main(
     from paper.settings import Setting, every_recipe, sources
 
     from custodian.device import choose_device
+    from custodian.teacher.regimes import regime_of
 
     chosen = _split(families) or list(QUICK_FAMILIES if quick else FAMILIES)
     named = recipes or (QUICK_RECIPES if quick else every_recipe())
@@ -77,7 +79,7 @@ def main(
         step(len(forms))
     code, place = code_digest(), choose_device(device)
     numbers = range(1, (seeds or (QUICK_SEEDS if quick else FULL_SEEDS)) + 1)
-    benches = [Bench(setting, seed, cap, place, code) for seed in numbers for setting in settings]
+    benches = [Bench(setting, seed, cap, place, code, regime_of(regime).name) for seed in numbers for setting in settings]
     if restart:
         for bench in benches:
             shutil.rmtree(bench.folder, ignore_errors=True)

@@ -118,6 +118,10 @@ class Browser:
         """Click, and wait for the page that follows."""
         self._leaving(lambda: self.run(f"document.querySelector({json.dumps(selector)}).click()"))
 
+    def submit(self, selector: str) -> None:
+        """Send a form as a script of its page would, and wait for the page that follows."""
+        self._leaving(lambda: self.run(f"document.querySelector({json.dumps(selector)}).submit()"))
+
     def press(self, key: str, *, leaves: bool = False) -> None:
         """A key, as from the keyboard; `leaves` where another page follows."""
         text = {"Enter": "\r", "Tab": ""}.get(key, key)

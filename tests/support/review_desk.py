@@ -83,14 +83,21 @@ def decisions(home: Home, event: str) -> list[dict[str, Any]]:
 
 
 @contextmanager
-def serving(desk: Desk, limits: Limits | None = None) -> Iterator[ReviewServer]:
-    """The page on a port of its own, until the block ends."""
+def serving(desk: Desk, limits: Limits | None = None, *, outlive: bool = False) -> Iterator[ReviewServer]:
+    """The page on a port of its own, until the block ends; `outlive` answers even when the review is over, to see what it says then."""
     with ReviewServer(desk, Access(limits)) as server:
-        thread = threading.Thread(target=server.serve)
+        done = threading.Event()
+
+        def answer() -> None:
+            while not done.is_set():
+                server.handle_request()
+
+        thread = threading.Thread(target=answer if outlive else server.serve)
         thread.start()
         try:
             yield server
         finally:
+            done.set()
             server.access.end()
             thread.join()
 

@@ -45,6 +45,7 @@ from consumer.download import OnProgress, ignore
 from consumer.enrolment import Custodian
 from consumer.standing import (
     CHANNEL_FOLDER,
+    EVER,
     MAX_METADATA_BYTES,
     MAX_RECORD_BYTES,
     MAX_ROOTS,
@@ -52,6 +53,7 @@ from consumer.standing import (
     Standing,
     bounded,
     known,
+    place,
     roots,
     withdrawn,
     write_whole,
@@ -76,7 +78,6 @@ from stimset.verifying import VerifiedRelease, verify_envelope
 
 SEEN_FILE = "seen.json"
 _BASE = "channel:///"
-_EVER = datetime(1970, 1, 2, tzinfo=UTC)  # before any expiry: who signed is asked, not whether it is still valid
 _CONFIG = UpdaterConfig(
     max_root_rotations=MAX_ROOTS,
     max_delegations=0,
@@ -192,7 +193,7 @@ def pull(
         standing.vouch(statement, payload)
         accept(statement.predicate)
 
-    destination = home.releases / release_id
+    destination = place(home, custodian, release_id)
     newest, *older = roots(custodian.folder, custodian.fingerprint)
     try:
         release = source.pull(release_id, destination, newest, on_progress, vouched=vouched)
@@ -221,7 +222,7 @@ def _note_withdrawn(home: Home, custodian: Custodian, standing: Standing) -> Non
         for root in known_roots:
             # Another custodian's, or damaged: 'verify' says so.
             with contextlib.suppress(VerificationError, FormatError, ConfigError):
-                payload, statement = verify_envelope(bounded(path, MAX_ENVELOPE_BYTES), root, now=_EVER)
+                payload, statement = verify_envelope(bounded(path, MAX_ENVELOPE_BYTES), root, now=EVER)
                 met[hashlib.sha256(payload).hexdigest()] = statement.predicate.release_id
                 break
     before = withdrawn(custodian.folder)

@@ -31,7 +31,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from consumer.config import Home
-from consumer.standing import write_whole
+from consumer.standing import EVER, write_whole
 from stimset.errors import ConfigError, ContentMismatch, FileMissing, FormatError, UnknownSigner
 from stimset.release import ENVELOPE_FILE, MAX_ENVELOPE_BYTES, STATEMENT_FILE, STATEMENT_TYPE, Statement, canonical_json
 from stimset.roots import TrustedRoot
@@ -49,7 +49,6 @@ MAX_PROPERTY_BYTES = 4 << 20
 _METADATA_PROPS = 14  # of ONNX's ModelProto
 _SHA256 = re.compile("[0-9a-f]{64}")
 _SHA256_EACH = re.compile(r"[0-9a-f]{64}(?:\+[0-9a-f]{64})*")
-_EVER = datetime(1970, 1, 2, tzinfo=UTC)
 
 
 class Origin(Protocol):
@@ -341,7 +340,7 @@ def _vouched(envelope: bytes, roots: Sequence[tuple[str, TrustedRoot]]) -> Vouch
     for name, root in roots:
         try:
             # Whether the release has expired since is said, not refused: a student may outlive it.
-            payload, statement = verify_envelope(envelope, root, now=_EVER)
+            payload, statement = verify_envelope(envelope, root, now=EVER)
         except UnknownSigner:
             continue
         ends = datetime.fromisoformat(statement.predicate.expires.replace("Z", "+00:00"))

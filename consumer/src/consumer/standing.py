@@ -31,16 +31,18 @@ from tuf.api.metadata import Targets
 from consumer.config import Home
 from consumer.enrolment import ROOT_FILE, Custodian
 from consumer.trust import statement_digest
-from stimset.errors import ConfigError, FormatError, SignatureInvalid, Withdrawn
-from stimset.release import Statement
+from stimset.errors import ConfigError, FormatError, SignatureInvalid, UnknownSigner, VerificationError, Withdrawn
+from stimset.release import ENVELOPE_FILE, MAX_ENVELOPE_BYTES, Statement
 from stimset.roots import MAX_ROOT_BYTES, TrustedRoot, read_metadata, read_root
 from stimset.strict import Fields, load_json
-from stimset.verifying import VerifiedRelease, verify
+from stimset.verifying import VerifiedRelease, verify, verify_envelope
 
 CHANNEL_FOLDER, WITHDRAWN_FILE, OVERRIDES_FILE = "channel", "withdrawn.json", "overrides.jsonl"
 MAX_METADATA_BYTES = 3 << 20
 MAX_RECORD_BYTES = 64 << 20
 MAX_ROOTS = 64
+EVER = datetime(1970, 1, 2, tzinfo=UTC)
+"""Before any expiry: for asking who signed, not whether it is still valid."""
 
 
 @dataclass(frozen=True)
@@ -110,6 +112,30 @@ def roots(folder: Path, fingerprint: str) -> tuple[TrustedRoot, ...]:
         found.insert(0, found[0].successor(data, following))
         data = following
     return tuple(replace(root, expires=found[0].expires) for root in found)
+
+
+def place(home: Home, custodian: Custodian, release_id: str) -> Path:
+    """Where a custodian's release lies in our home, or will lie.
+
+    ``HOME/releases/RELEASE_ID``; ``HOME/releases/NAME.RELEASE_ID`` where another custodian's release of the same id lies there, since two
+    custodians know nothing of each other's names.
+    """
+    plain, own = home.releases / release_id, home.releases / f"{custodian.short_name}.{release_id}"
+    if own.is_dir():
+        return own
+    envelope = plain / ENVELOPE_FILE
+    if not envelope.is_file():
+        return plain
+    data = bounded(envelope, MAX_ENVELOPE_BYTES)
+    for root in roots(custodian.folder, custodian.fingerprint):
+        try:
+            verify_envelope(data, root, now=EVER)
+        except UnknownSigner:
+            continue
+        except (VerificationError, FormatError):
+            pass  # damaged perhaps, but ours to complain about
+        return plain
+    return own
 
 
 def verify_held(folder: Path, place: Path, fingerprint: str) -> VerifiedRelease:

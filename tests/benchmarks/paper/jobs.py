@@ -32,6 +32,7 @@ from stimset.metrics import score
 if TYPE_CHECKING:
     from custodian.pipeline import Teachers
 
+DEFAULT_REGIME = "regularised"
 METRICS = ("accuracy", "kappa", "sensitivity", "specificity", "auroc")
 ATTACKERS = ("random_forest", "deep_cnn")
 CODE = ("stimset.learning", "stimset.windowing", "custodian.cohort", "custodian.teacher", "custodian.excitation", "custodian.inhibition",
@@ -47,6 +48,7 @@ class Bench:
         seed: of everything.
         cap: training examples of any student at most; None is no bound.
         device: of teachers, excitation and neural students.
+        regime: of the teacher's training (`custodian.teacher.regimes`).
         code: digest of the code that runs (`code_digest`); every result carries it.
     """
 
@@ -55,11 +57,12 @@ class Bench:
     cap: int | None = None
     device: str = "cpu"
     code: str = ""
+    regime: str = DEFAULT_REGIME
 
     @property
     def folder(self) -> Path:
         """Of this seed."""
-        return self.setting.folder / f"seed-{self.seed}"
+        return self.setting.folder / self.regime / f"seed-{self.seed}"
 
     @property
     def home(self) -> Home:
@@ -89,7 +92,7 @@ class Bench:
         windows = pseudonymised(self.setting.training(), home.secret(PSEUDONYM_KEY_FILE))
         cohort = Cohort(windows, split_persons(windows, seed=self.seed), simulated=self.setting.simulated)
         cohort.save(home.cohort)
-        teachers = pipeline.train(home, cohort, seed=self.seed, device=self.device)
+        teachers = pipeline.train(home, cohort, regime=self.regime, seed=self.seed, device=self.device)
         facts = {"validation_kappa": teachers.teacher.facts.get("validationKappa"), "training_windows": len(cohort.training)}
         return {**facts, "training_persons": cohort.training_persons, "validation_persons": len(cohort.validation_persons)}
 
@@ -197,7 +200,8 @@ class Job:
             found = bench.excite(source)
         else:
             found = (bench.attack if self.kind == "attack" else bench.student)(source, self.subject)
-        about = {"seed": bench.seed, "window": bench.setting.window, "simulated": bench.setting.simulated, "code": bench.code}
+        about = {"seed": bench.seed, "window": bench.setting.window, "regime": bench.regime, "simulated": bench.setting.simulated,
+                 "code": bench.code}  # fmt: skip
         whole = {**about, **found, "seconds": round(time.perf_counter() - began, 2)}
         self.file.parent.mkdir(parents=True, exist_ok=True)
         partial = self.file.with_name(f".{self.file.name}")

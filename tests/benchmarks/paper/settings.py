@@ -29,6 +29,7 @@ TRUE_HARD, TRUE_SOFT = "true_hard", "true_soft"
 OWN_RECIPES = Path(__file__).parents[1] / "recipes"
 OTHER_PERSONS = 1000  # simulated persons of whom nothing is learnt count from here
 TRAINING_FILE, TEST_FILE = "training.safetensors", "test.safetensors"
+SLOW_STEPS = 100
 
 
 @dataclass(frozen=True)
@@ -151,7 +152,7 @@ def sources(recipes: list[str], count: int, slow_count: int) -> list[Source]:
     Args:
         recipes: names of shipped recipes, names of this folder's recipes, or TOML files.
         count: stimuli of each.
-        slow_count: stimuli of recipes that make one at a time (the published generator).
+        slow_count: stimuli of slow recipes: the published generator, and ascents of more than `SLOW_STEPS`.
 
     Raises:
         ConfigError: there is no such recipe, or two have the same name.
@@ -160,7 +161,7 @@ def sources(recipes: list[str], count: int, slow_count: int) -> list[Source]:
     names = [recipe.name for recipe in loaded]
     if twice := sorted({name for name in names if names.count(name) > 1 or name in (TRUE_HARD, TRUE_SOFT)}):
         raise ConfigError(f"two kinds of training data are called '{twice[0]}'; give one of the recipes another name")
-    made = [Source(r.name, r, slow_count if r.method == "generator" else count) for r in loaded]
+    made = [Source(r.name, r, slow_count if r.method == "generator" or r.ascent.steps > SLOW_STEPS else count) for r in loaded]
     return [Source(TRUE_HARD), Source(TRUE_SOFT), *made]
 
 

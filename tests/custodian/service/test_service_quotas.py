@@ -74,8 +74,11 @@ def test_every_limit_can_be_set_and_none_can_be_turned_off():
 
 @pytest.mark.parametrize(
     "settings",
-    [{"calls": 0}, {"calls": 1.5}, {"calls": True}, {"calls": "9"}, {"burst": -1}, {"call_seconds": float("nan")}, {"other": 1}, {"calls": 1e9}],
-)
+    [
+        {"calls": 0}, {"calls": 1.5}, {"calls": True}, {"calls": "9"}, {"calls": 1e9}, {"burst": -1}, {"call_seconds": float("nan")},
+        {"other": 1},
+    ],
+)  # fmt: skip
 def test_limits_that_are_refused(settings):
     with pytest.raises(ConfigError, match=r"\[limits\]") as caught:
         Limits.of(settings)

@@ -13,6 +13,7 @@ from consumer.cli.verify import OverrideOption, PolicyOption
 from stimset.console import FORMAT_OPTION, Format, err, gate_notes, reports_errors, show
 
 if TYPE_CHECKING:
+    from consumer.client import ReleaseSummary
     from consumer.config import Home
     from consumer.download import OnProgress
     from consumer.enrolment import Custodian
@@ -42,47 +43,69 @@ def list_releases(
     home: HomeOption = None,
     format: Format = FORMAT_OPTION,
 ) -> None:
-    """Show the releases that a custodian grants us, oldest first, and which of them are here already.
+    """Show the releases that custodians grant us, oldest first, and which of them are here already.
 
-    Builds on 'trust add'. What is offered is the custodian's word; 'pull' verifies it. What was withdrawn is by its
-    signed channel: copies here and students trained from them are named, and 'train' refuses them.
+    Builds on 'trust add'. Where several custodians are trusted and none is named, all are asked; one that is away is
+    named. What is offered is the custodian's word; 'pull' verifies it. What was withdrawn is by its signed channel:
+    copies here and students trained from them are named, and 'train' refuses them.
 
     Example: consumer list --format json
     """
     from rich.markup import escape
     from rich.table import Table
 
-    from consumer.channel import check
-    from consumer.client import Client
     from consumer.config import Home
-    from consumer.enrolment import find
+    from consumer.enrolment import find, trusted
+    from consumer.standing import place
     from stimset.errors import TransportError
 
     opened = Home.open(home)
-    chosen = find(opened, custodian)
-    with Client.to(chosen, opened, address=address) as client:
-        found = [entry for entry in client.list_releases() if series in (None, entry.name)]
+    known = trusted(opened)
+    asked = [find(opened, custodian)] if custodian or address or len(known) < 2 else list(known)
+    table = Table("release", "from", "made", "expires", "stimuli", "size", "patients", "here")
+    rows, gone, away = [], [], []
+    for chosen in asked:
         try:
-            check(client, opened, chosen)
-        except TransportError as error:  # an empty catalogue has no channel yet; what is known stays known
-            err.print(f"[yellow]{escape(str(error))}[/yellow]")
-    table = Table("release", "made", "expires", "stimuli", "size", "patients", "here")
-    rows = []
-    for entry in found:
-        here = (opened.releases / entry.release_id).is_dir()
-        patients = "simulated" if entry.simulated else "real"
-        table.add_row(
-            entry.release_id, entry.created[:10], entry.expires[:10], f"{entry.stimuli}", f"{entry.bytes / 1e6:.1f} MB",
-            patients, "yes" if here else "",
-        )  # fmt: skip
-        rows.append({**vars(entry), "here": here})
-    gone = _withdrawn(opened, chosen)
+            found = _offered(opened, chosen, address)
+        except TransportError as error:
+            if len(asked) == 1:
+                raise
+            err.print(f"[yellow]{chosen.short_name}: {escape(str(error))}[/yellow]")
+            away.append(chosen.short_name)
+            found = []
+        for entry in found:
+            if series not in (None, entry.name):
+                continue
+            here = place(opened, chosen, entry.release_id).is_dir()
+            table.add_row(
+                entry.release_id, chosen.short_name, entry.created[:10], entry.expires[:10], f"{entry.stimuli}",
+                f"{entry.bytes / 1e6:.1f} MB", "simulated" if entry.simulated else "real", "yes" if here else "",
+            )  # fmt: skip
+            rows.append({**vars(entry), "custodian": chosen.short_name, "here": here})
+        gone += _withdrawn(opened, chosen)
     notes = [
         f"[bold red]withdrawn[/bold red]  {escape(entry['release'])}"
         f"{', held here' if entry['here'] else ''}; students: {escape(', '.join(entry['students'])) or 'none'}"
         for entry in gone
     ]
-    show(format, {"releases": rows, "withdrawn": gone}, table, *notes)
+    show(format, {"releases": rows, "withdrawn": gone, "away": away}, table, *notes)
+
+
+def _offered(home: Home, custodian: Custodian, address: str | None) -> list[ReleaseSummary]:
+    """What a custodian offers; its channel is asked what was withdrawn."""
+    from rich.markup import escape
+
+    from consumer.channel import check
+    from consumer.client import Client
+    from stimset.errors import TransportError
+
+    with Client.to(custodian, home, address=address) as client:
+        found = list(client.list_releases())
+        try:
+            check(client, home, custodian)
+        except TransportError as error:  # an empty catalogue has no channel yet; what is known stays known
+            err.print(f"[yellow]{escape(str(error))}[/yellow]")
+    return found
 
 
 @reports_errors
@@ -99,7 +122,8 @@ def pull(
     """Fetch a release and verify it; what is interrupted goes on where it stopped.
 
     Builds on 'trust add'. Leaves HOME/releases/RELEASE_ID once every signature, digest and number in it holds; until
-    then the files lie in HOME/releases/.partial-RELEASE_ID. A release that is here is verified again, not fetched.
+    then the files lie in HOME/releases/.partial-RELEASE_ID. Where two custodians gave the same id, the later one's is
+    HOME/releases/NAME.RELEASE_ID. A release that is here is verified again, not fetched.
     What --policy does not accept, or a release whose gate was overridden, is refused before its files are fetched
     (exit code 19; 'consumer verify --help' says more).
 
@@ -117,7 +141,6 @@ def pull(
     acceptance = load_acceptance(policy, accept_override=accept_override)
     with Client.to(chosen, opened, address=address) as client:
         wanted = latest(client.list_releases(), series) if release_id == "latest" else release_id
-        destination = opened.releases / wanted
         with _bar(wanted) as on_progress:
             named = release_id != "latest"
             release = pipeline.pull(
@@ -128,7 +151,7 @@ def pull(
         format,
         {
             "release": release.id,
-            "folder": str(destination),
+            "folder": str(release.folder),
             "custodian": predicate.custodian,
             "stimuli": predicate.stimuli,
             "expires": predicate.expires,
@@ -138,7 +161,7 @@ def pull(
         },
         f"[bold]{release.id}[/bold]: {predicate.stimuli} stimuli"
         f"{' of simulated patients' if predicate.simulated else ''}, verified, valid until {predicate.expires[:10]}",
-        f"{destination}",
+        f"{release.folder}",
         *gate_notes(predicate.gate),
     )
 
@@ -147,19 +170,23 @@ def _withdrawn(home: Home, custodian: Custodian) -> list[dict[str, Any]]:
     """What was withdrawn of what we met, each with whether it is here and the students that were trained from it."""
     import json
 
-    from consumer.standing import withdrawn
+    from consumer.standing import place, withdrawn
 
     trained: dict[str, list[str]] = {}
     for path in sorted(home.students.glob("*/student.json")):
         try:
-            digest = json.loads(path.read_text())["statementSha256"]
+            digests = str(json.loads(path.read_text())["statementSha256"])
         except (OSError, ValueError, KeyError, TypeError):
             continue  # damaged: whoever uses it is told
-        trained.setdefault(str(digest), []).append(path.parent.name)
+        for digest in digests.split("+"):  # of a student of several releases, each
+            trained.setdefault(digest, []).append(path.parent.name)
     return [
-        {**entry, "statement_sha256": digest, "here": (home.releases / entry["release"]).is_dir(), "students": trained.get(digest, [])}
+        {
+            **entry, "statement_sha256": digest, "here": place(home, custodian, entry["release"]).is_dir(),
+            "students": trained.get(digest, []),
+        }
         for digest, entry in sorted(withdrawn(custodian.folder).items(), key=lambda item: item[1]["release"])
-    ]
+    ]  # fmt: skip
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -62,8 +63,9 @@ def start(
         _check(context, command, context.args)
     if by_daemon and wait:
         raise ConfigError("--wait is for a job that starts now; watch a queued one by 'custodian jobs watch'")
-    jobs = Jobs(_home(home))
-    job = jobs.start(command, context.args, by_daemon=by_daemon)
+    arguments, named = _without_home(context.args)
+    jobs = Jobs(_home(home or named))
+    job = jobs.start(command, arguments, by_daemon=by_daemon)
     if wait:
         job = _follow(jobs, job.id)
     show(format, _document(job), f"{job.id}  {_words(job)}", *([] if wait else [f"next  custodian jobs watch {job.id}"]))
@@ -185,7 +187,20 @@ def _check(context: typer.Context, command: str, arguments: list[str]) -> None:
     """Refuse a wrong command line now, not in a log that is read an hour later."""
     known = getattr(context.find_root().command, "commands", {}).get(command)
     if known is not None:
-        known.make_context(command, list(arguments), parent=context)
+        known.make_context(command, list(arguments), parent=context.find_root())
+
+
+def _without_home(arguments: list[str]) -> tuple[list[str], Path | None]:
+    """People write --home where they always do, after the command; it is the job's home, too."""
+    left, named, rest = [], None, iter(arguments)
+    for argument in rest:
+        if argument == "--home":
+            named = next(rest, None)
+        elif argument.startswith("--home="):
+            named = argument.removeprefix("--home=")
+        else:
+            left.append(argument)
+    return left, None if named is None else Path(named)
 
 
 def _follow(jobs: Jobs, job_id: str) -> Job:

@@ -93,7 +93,7 @@ def backup(home: Home, out: Path, *, passphrase: str | None = None) -> int:
         finally:
             database.close()
         if passphrase is not None:
-            (staged / SEALED).write_bytes(_seal(home, passphrase))
+            (staged / SEALED).write_bytes(_locked(home, passphrase))
         files = [(archive.measure(path.name, path), path) for path in sorted(staged.iterdir())]
         try:
             files += [(archive.measure(str(path.relative_to(home.root)), path), path) for path in _public(home)]
@@ -213,7 +213,7 @@ def _secret(home: Home) -> list[Path]:
     return sorted(path for path in (*home.keys.rglob("*"), *home.tls.glob("*.key")) if path.is_file())
 
 
-def _seal(home: Home, passphrase: str) -> bytes:
+def _locked(home: Home, passphrase: str) -> bytes:
     document = {
         str(path.relative_to(home.root)): base64.b64encode(path.read_bytes()).decode() for path in _secret(home)
     }

@@ -79,17 +79,18 @@ def gradient_of(network: nn.Module, windows: Windows, person: int, plan: Trainin
     """``(parameters,)``: gradient of the mean cross-entropy over at most ``plan.batch`` windows of one person.
 
     Choice, augmentation and dropout come from a stream of this person and step alone. From a common one, the presence of one person would
-    move the draws of all who follow, and so their gradients: more than the noise is made for. Torch's random state is left changed.
+    move the draws of all who follow, and so their gradients: more than the noise is made for.
     """
     rng = np.random.default_rng([*seed, person])
-    torch.manual_seed(int(rng.integers(2**63)))
     device = next(network.parameters()).device
     rows = np.flatnonzero(windows.person == person)
     rows = rng.choice(rows, min(len(rows), plan.batch), replace=False)
     x = torch.from_numpy(windows.values[rows]).to(device)
     y = torch.from_numpy(soft_targets(windows.labels[rows], windows.spec.classes)).to(device)
-    x, y = augment(x, y, plan)
-    loss = soft_cross_entropy(network(x), y)
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        torch.manual_seed(int(rng.integers(2**63)))
+        x, y = augment(x, y, plan)
+        loss = soft_cross_entropy(network(x), y)
     return torch.cat([g.flatten() for g in torch.autograd.grad(loss, list(network.parameters()))])
 
 
