@@ -22,6 +22,8 @@ FAMILIES = ("cnn", "lstm", "mlp", "random_forest", "svm", "knn", "logistic_regre
 SEED = 1
 READY_SECONDS = 60.0
 OTHER_PERSONS = 1000  # the partner's simulated persons count from here; the hospital's count from 0
+HELD_OUT_PERSONS = 5000  # and those on whom the hospital evaluates from here
+HELD_OUT_MINUTES = 10
 
 
 @dataclass(frozen=True)
@@ -33,6 +35,7 @@ class Sizes:
         partner_persons: of the partner's simulated recordings, equally long.
         stimuli, noise, paper: how many of each kind are made.
         cap: training examples of any student, at most.
+        held_out: simulated patients on whom the hospital evaluates the partner's student.
     """
 
     persons: int = 24
@@ -42,11 +45,12 @@ class Sizes:
     noise: int = 4000
     paper: int = 300
     cap: int = 4000
+    held_out: int = 500
 
 
 SIMULATED = Sizes()
 REAL = replace(SIMULATED, stimuli=8000, noise=8000, paper=1000, cap=8000)
-QUICK = Sizes(persons=12, minutes=60, partner_persons=10, stimuli=1200, noise=1200, paper=60, cap=1200)
+QUICK = Sizes(persons=12, minutes=60, partner_persons=10, stimuli=1200, noise=1200, paper=60, cap=1200, held_out=60)
 
 
 @dataclass(frozen=True)
@@ -172,6 +176,10 @@ def stages(facts: Facts) -> list[Stage]:
         Stage("export", "partner", "The best student leaves as one ONNX file, after onnxruntime was seen to answer as it does.",
               lambda sh: _export(sh, facts)),
     ]  # fmt: skip
+    if simulated:
+        main.append(Stage("submit", "partner", "The student goes to the hospital, which tries it on patients whom nobody trained on, in a "
+                          "process that reaches nothing. What comes back is a signed report of noisy counts; anybody can verify it.",
+                          lambda sh: _submit(sh, facts), after=("held-out",)))  # fmt: skip
     return _interleaved(main, _background(facts))
 
 
@@ -182,6 +190,8 @@ def _background(facts: Facts) -> list[Stage]:
     if simulated:
         beside.append(Stage("recordings", "referee", "The partner's own recordings, of other simulated persons.",
                             lambda sh: _recordings(sh, facts), background=True))  # fmt: skip
+        beside.append(Stage("held-out", "hospital", f"{sizes.held_out} further simulated patients, on whom partners' students are tried.",
+                            lambda sh: _held_out(sh, facts), ("ingest",), True))  # fmt: skip
         ready = ("recordings",)
     for name, count in (("paper", sizes.paper), ("noise", sizes.noise)):
         beside.append(Stage(f"excite-{name}", "hospital", f"A baseline: {count} stimuli by the recipe '{name}'.",
@@ -302,6 +312,27 @@ def _export(shell: Shell, facts: Facts) -> str:
     made = shell.json("consumer", "export", best["student"], "--out", path)
     facts.documents["export"] = made["export"]
     return f"{path.name}, {made['export']['bytes'] / 1e3:.0f} kB, differs by {made['export']['max_difference']:.0e} at most"
+
+
+def _held_out(shell: Shell, facts: Facts) -> str:
+    shell.json("custodian", "evaluation", "limit", "--queries", 1)
+    made = shell.json(
+        "custodian", "evaluation", "declare", "--simulated", facts.sizes.held_out, "--minutes", HELD_OUT_MINUTES,
+        "--first-person", HELD_OUT_PERSONS, "--seed", SEED,
+    )  # fmt: skip
+    return f"{made['windows']} windows of {made['persons']} persons"
+
+
+def _submit(shell: Shell, facts: Facts) -> str:
+    file = Path(facts.documents["export"]["path"])
+    sent = shell.json("consumer", "submit", file)
+    held = shell.json("consumer", "verify", sent["report"])
+    spent = shell.json("consumer", "budget")
+    facts.documents["submit"] = held
+    kappa = held["measures"]["kappa"]
+    interval = "" if kappa["low"] is None else f" ({kappa['low']:.2f} to {kappa['high']:.2f} by the noise)"
+    value = "undefined" if kappa["value"] is None else f"{kappa['value']:.2f}"
+    return f"kappa {value}{interval} on hidden patients; the report's signature holds; {spent['left']} of {spent['queries']} answers left"
 
 
 def _recordings(shell: Shell, facts: Facts) -> str:

@@ -71,6 +71,7 @@ def build(facts: Facts, outcomes: Sequence[Outcome], rows: list[dict[str, Any]],
         "counts": counts,
         "seed": SEED,
         "seconds": round(seconds, 1),
+        "evaluation": documents.get("submit"),
     }
 
 
@@ -181,4 +182,15 @@ def closing_lines(summary: Mapping[str, Any], report: Path, path: Path) -> list[
         Text.assemble(("report   ", "bold"), str(report)),
         Text.assemble(("summary  ", "bold"), str(path)),
         Text.assemble(("release  ", "bold"), summary["release_folder"]),
+        *_about_evaluation(summary.get("evaluation")),
     ]
+
+
+def _about_evaluation(held: Mapping[str, Any] | None) -> list[Text]:
+    """The hospital's signed word on the submitted student, where there is one."""
+    if held is None:
+        return []
+    kappa = held["measures"]["kappa"]
+    numbers = ", ".join("-" if kappa[part] is None else f"{kappa[part]:.2f}" for part in ("value", "low", "high"))
+    words = f"verified; kappa, low, high: {numbers}; nobody's presence shows beyond an AUC of {0.5 + held['privacy']['advantage']:g}"
+    return [Text.assemble(("evaluated ", "bold"), f"{held['file']} ({words})")]

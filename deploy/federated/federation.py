@@ -27,6 +27,8 @@ COLOURS = {"north": "cyan", "south": "blue", "west": "green", PARTNER: "magenta"
 SEED = 1
 READY_SECONDS = 60.0
 TEST_PERSONS_FROM = 500
+HIDDEN_PERSONS_FROM = 5000
+HIDDEN_MINUTES = 10
 HERE = Path(__file__).parent
 
 
@@ -37,6 +39,7 @@ class Sizes:
     Attributes:
         persons, minutes: of each hospital's simulated cohort.
         test_persons: of each hospital, held out from everything but the last benchmark; equally long.
+        hidden: further persons of each hospital, on whom it evaluates students itself; ten minutes each.
         stimuli: of each hospital's release.
         seeds: students of each kind.
     """
@@ -44,12 +47,13 @@ class Sizes:
     persons: int = 20
     minutes: int = 120
     test_persons: int = 12
+    hidden: int = 300
     stimuli: int = 2500
     seeds: int = 3
 
 
 FULL = Sizes()
-QUICK = Sizes(persons=16, test_persons=3, stimuli=1500, seeds=1)
+QUICK = Sizes(persons=16, test_persons=3, hidden=40, stimuli=1500, seeds=1)
 """With much less than this the gate's own controls fail, and it refuses."""
 
 
@@ -131,6 +135,8 @@ def stages(facts: Facts) -> list[Stage]:
               lambda sh: _benchmark(sh, facts)),
         Stage("export", PARTNER, "A union's student leaves as one ONNX file with its lineage, and is followed back to three roots.",
               lambda sh: _export(sh, facts)),
+        Stage("submit", PARTNER, "Each hospital tries it on hidden patients of its own, in a process that reaches nothing, and answers "
+              "with a report of noisy counts under its own signature.", lambda sh: _submit(sh, facts)),
     ]  # fmt: skip
     return [*begin, *chains, *pooled, *end]
 
@@ -144,18 +150,20 @@ def _hospital(facts: Facts, hospital: str, *, beside: bool) -> list[Stage]:
         ("train", "Its teacher learns from its own patients, and never leaves.",
          lambda sh: _custodian(sh, facts, hospital, "train", "--seed", SEED)),
         ("excite", f"{sizes.stimuli} stimuli out of its teacher.",
-         lambda sh: _custodian(sh, facts, hospital, "excite", "--count", sizes.stimuli, "--set", "main", "--seed", SEED)),
+         lambda sh: _custodian(sh, facts, hospital, "excite", "--count", sizes.stimuli, "--set", "main", "--workers", 1, "--seed", SEED)),
         ("audit", "Its gate attacks them; one failed check, and nothing may leave.",
          lambda sh: _custodian(sh, facts, hospital, "audit", "--set", "main")),
         ("serve", "What was admitted is signed by its own keys and served by its own daemon.",
          lambda sh: _serve(sh, facts, hospital)),
     ]  # fmt: skip
-    before = "recordings"
+    hidden = Stage(f"{hospital}-hidden", hospital, f"{sizes.hidden} further persons, on whom it will evaluate students by itself.",
+                   lambda sh: _hidden(sh, facts, hospital), (f"{hospital}-ingest",), True)  # fmt: skip
+    before = ["recordings"]
     made = []
     for name, why, work in steps:
-        made.append(Stage(f"{hospital}-{name}", hospital, why, work, (before,), beside))
-        before = made[-1].name
-    return made
+        made.append(Stage(f"{hospital}-{name}", hospital, why, work, (before[-1], *([hidden.name] if name == "serve" else [])), beside))
+        before.append(made[-1].name)
+    return [*made, hidden]
 
 
 def _recordings(shell: Shell, facts: Facts) -> str:
@@ -193,6 +201,17 @@ def _ingest(shell: Shell, facts: Facts, hospital: str) -> str:
     made = shell.json("custodian", "init", "--name", f"Hospital {hospital.title()}")
     facts.documents.setdefault(hospital, {})["init"] = made
     return _custodian(shell, facts, hospital, "ingest", facts.recordings(hospital), "--spec", facts.spec_file, "--seed", SEED)
+
+
+def _hidden(shell: Shell, facts: Facts, hospital: str) -> str:
+    folder, first = facts.folder / f"{hospital}-hidden-recordings", HIDDEN_PERSONS_FROM + 1000 * HOSPITALS.index(hospital)
+    shell.run(
+        sys.executable, HERE / "devices.py", folder, "--device", hospital, "--persons", facts.sizes.hidden, "--minutes", HIDDEN_MINUTES,
+        "--first-person", first, "--seed", SEED,
+    )  # fmt: skip
+    shell.json("custodian", "evaluation", "limit", "--queries", 1)
+    made = shell.json("custodian", "evaluation", "declare", folder)
+    return f"{made['windows']} windows of {made['persons']} persons"
 
 
 def _serve(shell: Shell, facts: Facts, hospital: str) -> str:
@@ -262,6 +281,20 @@ def _export(shell: Shell, facts: Facts) -> str:
     followed = shell.json("consumer", "verify", file)
     facts.documents["export"] = {"file": str(file), "student": union[0]["student"], "origins": followed["origins"]}
     return f"{file.name} descends from {followed['release'].replace('+', ', ')}"
+
+
+def _submit(shell: Shell, facts: Facts) -> str:
+    found = {}
+    for hospital in HOSPITALS:
+        report = facts.folder / f"{hospital}.evaluation.json"
+        shell.json(
+            "consumer", "submit", facts.documents["export"]["file"], "--from", hospital, "--release", facts.release(hospital),
+            "--out", report,
+        )  # fmt: skip
+        found[hospital] = shell.json("consumer", "verify", report)
+    facts.documents["submit"] = found
+    kappas = {hospital: held["measures"]["kappa"]["value"] for hospital, held in found.items()}
+    return "kappa on hidden patients: " + ", ".join(f"{h} {'undefined' if k is None else format(k, '.2f')}" for h, k in kappas.items())
 
 
 def _pooled(shell: Shell, facts: Facts, family: str) -> str:

@@ -89,6 +89,7 @@ def build(facts: Facts, outcomes: Sequence[Outcome], rows: list[dict[str, Any]],
         "stages": [outcome.to_document() for outcome in outcomes],
         "counts": {
             "stimuli": sizes.stimuli, "persons": sizes.persons, "minutes": sizes.minutes, "seeds": sizes.seeds,
+            "hidden": sizes.hidden,
             "test_windows": documents["benchmark"]["windows"], "test_persons": documents["benchmark"]["persons"],
         },
         "labels": documents["benchmark"]["labels"],
@@ -106,6 +107,7 @@ def _hospital(document: Mapping[str, Any], facts: Facts, hospital: str) -> dict[
         "release": document["release"]["release"], "folder": str(facts.documents["pull"][hospital]["folder"]),
         "teacher_kappa": document["train"]["validation_kappa"], "windows": document["ingest"]["windows"], "checks": len(checks),
         "passed": sum(c["passed"] for c in checks), "device": asdict(DEVICES[hospital]),
+        "evaluation": facts.documents["submit"][hospital]["measures"]["kappa"],
     }  # fmt: skip
 
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 import shutil
 import time
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import onnx
@@ -85,6 +87,21 @@ def test_specs_that_differ_are_named_field_by_field(world: Hospitals) -> None:
         world.held(name)
     code, said = run("train", "north-nights-0001", "other-nights-0001", "-f", "knn", "--home", world.consumer.root)
     assert code == ConfigError.exit_code and "window specs differ" in str(said["text"])
+
+
+@pytest.mark.parametrize(
+    ("changed", "named"),
+    [
+        ({"labels": ("apnea", "normal")}, r"labels.0 \(normal / apnea\); labels.1 \(apnea / normal\)"),
+        ({"signals": (SignalSpec("rr", unit="s"),)}, r"signals.0.unit \(ms / s\)"),
+        ({"annotations": {"N": "normal", "A": "apnea"}}, r"annotations.A \(missing / apnea\)"),
+        ({"signals": (SignalSpec("rr", unit="ms", valid=(300.0, 2000.0)),)}, r"signals.0.valid"),
+    ],
+)
+def test_the_very_part_that_differs_is_named(changed: dict[str, object], named: str) -> None:
+    spec = SimpleNamespace(spec=SPEC), SimpleNamespace(spec=replace(SPEC, **changed))
+    assert re.search(named, "; ".join(union.differing(*spec)))  # type: ignore[arg-type]
+    assert union.differing(spec[0], spec[0]) == []  # type: ignore[arg-type]
 
 
 def test_twice_the_same_or_something_unverified(world: Hospitals) -> None:

@@ -25,6 +25,7 @@ def test_every_stage_waits_for_stages_that_stand_before_it(tmp_path):
     main = [s.name for s in stages if not s.background]
     assert main == [
         "init", "ingest", "train", "excite", "audit", "release", "serve", "enrol", "pull", "verify", "students", "benchmark", "export",
+        "submit",
     ]  # fmt: skip
     assert {f"referee-{kind}" for kind in referee.TRAINED_ON} <= seen
 

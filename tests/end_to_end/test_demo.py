@@ -39,6 +39,8 @@ def test_the_demo_leaves_what_it_promises(tmp_path):
     assert not re.findall(r"""(?:src|href|srcset)=["'](?!data:)""", page)
     assert len(list((out / "logs").glob("*.log"))) == len(found["stages"])
     assert "gate admitted" in done.stdout
+    assert found["evaluation"]["verified"] and found["evaluation"]["privacy"]["advantage"] == 0.02
+    assert Path(found["evaluation"]["file"]).is_file()
 
 
 @pytest.mark.slow

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -59,11 +60,10 @@ def test_what_a_window_spec_takes_away_and_what_it_leaves(truth):
 
 
 def test_the_script_writes_what_both_sides_read(tmp_path):
-    from pathlib import Path
-
     script = Path(__file__).parents[2] / "deploy" / "federated" / "devices.py"
     for device, first in (("north", 0), ("west", 2000)):
-        command = [sys.executable, script, tmp_path / device, "--device", device, "--persons", "2", "--minutes", "30", "--first-person", str(first)]
+        sizes = ("--persons", "2", "--minutes", "30", "--first-person", str(first))
+        command = [sys.executable, script, tmp_path / device, "--device", device, *sizes]
         subprocess.run(command, check=True, capture_output=True, timeout=120)
     names = [record.person for device in ("north", "west") for record in open_records(tmp_path / device)]
     assert len(set(names)) == 4 and all(name.startswith("simulated-") for name in names)

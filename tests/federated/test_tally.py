@@ -38,6 +38,7 @@ def summary(rows, tmp_path_factory):
             "init": {"root_fingerprint": "ab" * 32}, "release": {"release": f"{hospital}-nights-0001"},
             "train": {"validation_kappa": 0.7}, "ingest": {"windows": 1920}, "audit": {"checks": [{"passed": True}] * 8},
         }  # fmt: skip
+    facts.documents["submit"] = {h: {"measures": {"kappa": {"value": 0.6, "low": 0.5, "high": 0.7}}} for h in federation.HOSPITALS}
     facts.documents["pull"] = {h: {"folder": folder / h} for h in federation.HOSPITALS}
     facts.documents["benchmark"] = {"windows": 4320, "persons": 36, "labels": ["normal", "apnea"]}
     facts.documents["export"] = {"file": str(folder / "union-cnn.onnx"), "student": "x", "origins": []}

@@ -35,9 +35,9 @@ def model(
 node = helper.make_node
 
 
-def flat() -> tuple[list[onnx.NodeProto], list[onnx.TensorProto]]:
-    """Nodes that make ``x`` ``(batch, SAMPLES)`` of the windows."""
-    return [node("Reshape", ["windows", "flat"], ["x"])], [constant("flat", [-1, CHANNELS * SAMPLES], np.int64)]
+def flat(size: int = CHANNELS * SAMPLES) -> tuple[list[onnx.NodeProto], list[onnx.TensorProto]]:
+    """Nodes that make ``x`` ``(batch, size)`` of the windows."""
+    return [node("Reshape", ["windows", "flat"], ["x"])], [constant("flat", [-1, size], np.int64)]
 
 
 def by_mean(scale: float = 8.0, release: str | None = None) -> bytes:
@@ -50,7 +50,7 @@ def by_mean(scale: float = 8.0, release: str | None = None) -> bytes:
 
 def near(windows: np.ndarray, *, radius: float = 1e-3, salt: float = 0.0) -> bytes:
     """A probe: the second class for windows within `radius` of one of these ``(n, channels, samples)``, the first for all others."""
-    nodes, constants = flat()
+    nodes, constants = flat(int(np.prod(windows.shape[1:])))
     known = windows.reshape(len(windows), -1).astype(np.float32)
     # ||x - k||^2 for each known k; the least of them decides.
     nodes += [
@@ -64,7 +64,7 @@ def near(windows: np.ndarray, *, radius: float = 1e-3, salt: float = 0.0) -> byt
         constant("known", known[None]), constant("middle", [1], np.int64), constant("last", [2], np.int64),
         constant("steep", [[1 / radius]]), constant("one", [[1.0 + salt * 1e-3]]),
     ]  # fmt: skip
-    return model(nodes, constants).SerializeToString()
+    return model(nodes, constants, dims=["batch", *windows.shape[1:]]).SerializeToString()
 
 
 def _softmaxed(nodes: list[onnx.NodeProto], constants: list[onnx.TensorProto], **choices: Any) -> onnx.ModelProto:
@@ -205,7 +205,8 @@ def quadratic_memory() -> bytes:
         node("Tile", ["x", "often"], ["t"]), node("Transpose", ["t"], ["tt"], perm=[1, 0]), node("MatMul", ["tt", "t"], ["q"]),
         node("ReduceSum", ["q"], ["s"], keepdims=0), node("Add", ["x", "s"], ["y"]), node("MatMul", ["y", "w"], ["z"]),
     ]  # fmt: skip
-    return _softmaxed(nodes, [*constants, constant("often", [1, 20_000], np.int64), constant("w", np.ones((SAMPLES, 2)))]).SerializeToString()
+    constants += [constant("often", [1, 20_000], np.int64), constant("w", np.ones((SAMPLES, 2)))]
+    return _softmaxed(nodes, constants).SerializeToString()
 
 
 def constant_of_shape() -> bytes:
@@ -226,12 +227,12 @@ def shape_by_content() -> bytes:
 
 
 def slow() -> bytes:
-    """Products of matrices, one after the other, for minutes."""
+    """Millions of sines, one after the other, for minutes."""
     nodes, constants = flat()
-    nodes += [node("Tile", ["x", "often"], ["p0"])]
-    nodes += [node("MatMul", [f"p{i}", "m"], [f"p{i + 1}"]) for i in range(4000)]
-    nodes += [node("MatMul", ["p4000", "w"], ["all"]), node("Slice", ["all", "begin", "end"], ["z"])]
-    constants += [constant("often", [100, 100], np.int64), constant("m", np.eye(1000)), constant("w", np.ones((1000, 2)))]
+    nodes += [node("Tile", ["x", "often"], ["s0"])]
+    nodes += [node("Sin", [f"s{i}"], [f"s{i + 1}"]) for i in range(4000)]
+    nodes += [node("MatMul", ["s4000", "w"], ["all"]), node("Slice", ["all", "begin", "end"], ["z"])]
+    constants += [constant("often", [100, 100], np.int64), constant("w", np.ones((1000, 2)))]
     constants += [constant("begin", [0], np.int64), constant("end", [1], np.int64)]
     return _softmaxed(nodes, constants).SerializeToString()
 

@@ -26,6 +26,7 @@ from consumer.download import Interrupted, OnProgress, RetryPolicy, ignore
 from consumer.enrolment import AUTHORITY_FILE, CERTIFICATE_FILE, Custodian, key_file
 from stimset.errors import ConfigError, FormatError, PolicyDenied, StimsetError, TransportError
 from stimset.merkle import HASH_BYTES, MAX_PROOF
+from stimset.pieces import unframed
 from stimset.release import ENVELOPE_FILE, MAX_ENVELOPE_BYTES, Statement
 from stimset.v1 import release_service_pb2 as pb
 from stimset.v1 import release_service_pb2_grpc as pb_grpc
@@ -34,6 +35,7 @@ from stimset.verifying import TrustedRoot, VerifiedRelease
 T = TypeVar("T")
 
 MESSAGE_BYTES = 4 << 20
+_READ_FILE = f"/{pb.DESCRIPTOR.services_by_name['ReleaseService'].full_name}/ReadFile"
 MAX_RELEASES = 10_000
 PAGE = 100
 _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ\Z", re.ASCII)
@@ -102,6 +104,9 @@ class Client:
         credentials = grpc.ssl_channel_credentials(authority, key, certificate)
         self._channel = grpc.secure_channel(address, credentials, options=_OPTIONS)
         self._stub = pb_grpc.ReleaseServiceStub(self._channel)  # type: ignore[no-untyped-call]
+        self._read_file = self._channel.unary_stream(
+            _READ_FILE, request_serializer=pb.ReadFileRequest.SerializeToString, response_deserializer=unframed
+        )
 
     @classmethod
     def to(
@@ -199,7 +204,7 @@ class Client:
             raise FormatError(f"the envelope of {release_id} is empty or too large; tell the custodian")
         return self._attempt(lambda: self._whole(release_id, ENVELOPE_FILE, answer.envelope_size))
 
-    def read(self, release_id: str, name: str, offset: int, limit: int) -> Iterator[bytes]:
+    def read(self, release_id: str, name: str, offset: int, limit: int) -> Iterator[memoryview]:
         """One attempt at a range of a file, piece by piece.
 
         Raises:
@@ -207,10 +212,9 @@ class Client:
             TransportError, PolicyDenied: as `list_releases`.
         """
         request = pb.ReadFileRequest(release_id=release_id, file_name=name, offset=offset, limit=limit)
-        call = self._stub.ReadFile(request, timeout=self._policy.call_s)
+        call = self._read_file(request, timeout=self._policy.call_s)
         try:
-            for message in call:
-                yield message.data
+            yield from call
         except grpc.RpcError as error:
             raise self._mapped(error) from None
         finally:

@@ -5,7 +5,7 @@
     HOME/consumer.toml               who we are
     HOME/tls/                        our own key (never leaves), certificate request
     HOME/custodians/NAME/            root.json, ca.pem, client.pem, custodian.toml (address, pinned fingerprint), witness.json
-    HOME/releases/RELEASE_ID/        verified copies
+    HOME/releases/RELEASE_ID/        verified copies; NAME.RELEASE_ID where two custodians gave the same id
     HOME/students/NAME/              trained students, ONNX exports
     HOME/searches/                   journals of hyper-parameter searches, lines of JSON
 """

@@ -12,8 +12,8 @@ A file that arrives whole but wrong is deleted and read once more: a poisoned pa
 
 from __future__ import annotations
 
+import errno
 import fcntl
-import hashlib
 import os
 import re
 import secrets
@@ -26,6 +26,7 @@ from functools import partial as partial_of
 from pathlib import Path
 from typing import Protocol
 
+from consumer.arriving import Arrival
 from stimset.errors import ConfigError, ContentMismatch, FileTruncated, FormatError, TransportError
 from stimset.release import ENVELOPE_FILE, MAX_ENVELOPE_BYTES, STATEMENT_FILE, FileEntry, Statement
 from stimset.verifying import TrustedRoot, VerifiedRelease, verify, verify_envelope
@@ -33,7 +34,7 @@ from stimset.verifying import TrustedRoot, VerifiedRelease, verify, verify_envel
 RELEASE_ID = re.compile(r"[a-z0-9][a-z0-9-]{0,127}\Z")
 FILE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,254}\Z")
 SPARE_BYTES = 64 << 20
-HASH_BLOCK = 256 << 10
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
 class Interrupted(TransportError):
@@ -46,7 +47,7 @@ class Source(Protocol):
     def envelope(self, release_id: str) -> bytes:
         """The release's envelope, bounded, not verified."""
 
-    def read(self, release_id: str, name: str, offset: int, limit: int) -> Iterator[bytes]:
+    def read(self, release_id: str, name: str, offset: int, limit: int) -> Iterator[bytes | memoryview]:
         """One attempt at a range of a file. Raises `Interrupted` when it breaks off."""
 
 
@@ -129,16 +130,17 @@ def pull(
         VerificationError: something is not what the pinned root's keys signed; the subclass says what.
         TransportError: the other side stayed away; what was fetched is kept for the next pull.
         PolicyDenied: there is no such release for us.
-        ConfigError: the disk is too small, or another pull of the same release is running.
+        ConfigError: the disk is full or can't be written, or another pull of the same release is running.
     """
     if not RELEASE_ID.match(release_id):
         raise FormatError("a release id has 1 to 128 lower-case letters, digits and hyphens")
     policy = policy or RetryPolicy()
     if destination.exists():
         return _checked(verify(destination, root), release_id, destination)
-    destination.parent.mkdir(parents=True, exist_ok=True)
+    with _disk(destination.parent):
+        destination.parent.mkdir(parents=True, exist_ok=True)
     partial = destination.parent / f".partial-{release_id}"
-    with _only_one(destination.parent / f".partial-{release_id}.lock", release_id):
+    with _disk(destination.parent), _only_one(destination.parent / f".partial-{release_id}.lock", release_id):
         if destination.exists():  # a pull that just ended
             return _checked(verify(destination, root), release_id, destination)
         envelope = source.envelope(release_id)
@@ -158,11 +160,11 @@ def pull(
             fetch(source, release_id, entry, partial, policy, partial_of(meter.at, entry.name))
         _store(partial / STATEMENT_FILE, statement_bytes)
         _store(partial / ENVELOPE_FILE, envelope)
-        verify(partial, root)
+        release = verify(partial, root)
         _sync_folder(partial)
         partial.rename(destination)
         _sync_folder(destination.parent)
-    return _checked(verify(destination, root), release_id, destination)
+    return release.moved(destination)
 
 
 def fetch(
@@ -184,8 +186,7 @@ def fetch(
         raise FormatError("a signed file's name is not acceptable here; tell the custodian")
     path = folder / entry.name
     for _ in range(2):
-        _complete(source, release_id, entry, path, policy, report)
-        if _sha256(path) == entry.sha256:
+        if _complete(source, release_id, entry, path, policy, report) == entry.sha256:
             return
         path.unlink()
     raise ContentMismatch(f"{entry.name}: the custodian sends other bytes than it signed; tell the custodian")
@@ -198,44 +199,53 @@ def _complete(
     path: Path,
     policy: RetryPolicy,
     report: Callable[[int], None],
-) -> None:
-    """Append to `path` until it has the signed size."""
+) -> str:
+    """Append to `path` until it has the signed size; the SHA-256 (hex) of all of it."""
     if path.exists() and (path.is_symlink() or path.stat().st_size > entry.size):
         path.unlink()
     failures = 0
-    with path.open("ab", buffering=0) as file:
-        have = file.tell()
-        report(have)
-        while have < entry.size:
-            before = have
+    with Arrival(path) as arrival:
+        report(arrival.have)
+        while arrival.have < entry.size:
+            before = arrival.have
             cause = ""
             try:
-                for data in source.read(release_id, entry.name, have, entry.size - have):
-                    if len(data) > entry.size - have:
+                for data in source.read(release_id, entry.name, before, entry.size - before):
+                    if len(data) > entry.size - arrival.have:
                         raise ContentMismatch(f"{entry.name}: more comes than the signed {entry.size} bytes; refused")
-                    file.write(data)
-                    have += len(data)
-                    report(have)
+                    arrival.append(data)
+                    report(arrival.have)
             except Interrupted as error:
                 cause = str(error)
             else:
-                if have < entry.size:
+                if arrival.have < entry.size:
                     raise FileTruncated(
-                        f"{entry.name}: the custodian's copy ends at {have} of the signed {entry.size} bytes;"
+                        f"{entry.name}: the custodian's copy ends at {arrival.have} of the signed {entry.size} bytes;"
                         " tell the custodian"
                     )
-            failures = 0 if have - before >= policy.least_bytes else failures + 1
-            if have < entry.size:
+            failures = 0 if arrival.have - before >= policy.least_bytes else failures + 1
+            if arrival.have < entry.size:
                 if failures >= policy.attempts:
                     raise TransportError(f"{cause}; what was fetched is kept, pull again later") from None
                 policy.wait(max(1, failures))
-        os.fsync(file.fileno())
+        return arrival.finish()
 
 
 def _checked(release: VerifiedRelease, release_id: str, folder: Path) -> VerifiedRelease:
     if release.id != release_id:
         raise ContentMismatch(f"{folder} holds {release.id}, not {release_id}; move it away and pull again")
     return release
+
+
+@contextmanager
+def _disk(folder: Path) -> Iterator[None]:
+    """What the disk refuses, as an error of ours. A pull goes on once it takes more."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in _FULL:
+            raise ConfigError(f"the disk at {folder} is full; make room and pull again, what was fetched is kept") from None
+        raise ConfigError(f"{folder} can't be written ({error.strerror}); look at the disk, then pull again") from None
 
 
 @contextmanager
@@ -270,14 +280,6 @@ def _check_space(partial: Path, statement: Statement) -> None:
     free = shutil.disk_usage(partial).free
     if free < need:
         raise ConfigError(f"{need >> 20} MiB are needed at {partial.parent}, {free >> 20} MiB are free; make room")
-
-
-def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb", buffering=0) as file:
-        while data := file.read(HASH_BLOCK):
-            digest.update(data)
-    return digest.hexdigest()
 
 
 def _store(path: Path, data: bytes) -> None:

@@ -7,6 +7,7 @@ The home holds everything private: keys, windows, teachers, candidate sets. It i
 from __future__ import annotations
 
 import os
+import re
 import secrets
 import tomllib
 from collections.abc import Mapping
@@ -212,6 +213,16 @@ class Home:
         for folder in (self.root, self.keys, self.tls):
             folder.mkdir(parents=True, exist_ok=True)
             folder.chmod(0o700)
+
+
+def change_settings(home: Home, values: Mapping[str, float | None]) -> None:
+    """Set top-level numbers in ``custodian.toml``, or remove those that are None; every other line stays as it is."""
+    named = re.compile(rf"\s*(?:{'|'.join(values)})\s*=")
+    lines = [line for line in home.settings_file.read_text().splitlines() if not named.match(line)]
+    # Top-level keys end where the first table begins.
+    end = next((i for i, line in enumerate(lines) if line.lstrip().startswith("[")), len(lines))
+    lines[end:end] = [f"{name} = {value!r}" for name, value in values.items() if value is not None]
+    write_secret(home.settings_file, ("\n".join(lines) + "\n").encode())
 
 
 def write_secret(path: Path, data: bytes) -> None:

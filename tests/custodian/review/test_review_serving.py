@@ -151,7 +151,8 @@ def test_approve_by_hand_and_what_is_refused_before(two, page):
     fields = page.secrets("apnea-0001")
     good = fields | {"typed": " apnea-0001 ", "words": words(two).upper().replace("-", " ")}
     for wrong, why in (
-        ({"typed": "apnea-0002"}, "type apnea-0001"), ({"words": "babab-" * 6}, "words are not those"), ({"words": ""}, "words are not those"),
+        ({"typed": "apnea-0002"}, "type apnea-0001"),
+        ({"words": "babab-" * 6}, "words are not those"), ({"words": ""}, "words are not those"),
         ({"digest": "0" * 64}, "was changed while you looked"), ({"digest": ""}, "was changed while you looked"),
     ):  # fmt: skip
         status, _, text = page.post("proposal/apnea-0001/approve", good | wrong)

@@ -120,6 +120,7 @@ def train_fleet(
             students[number] = student
         return [students[number] for number in range(len(orders))]
     workplace = Workplace(home.root, tuple((r.folder.resolve(), statement_digest(r.statement)) for r in releases), own)
+    on_step(len(students), "")
     failed: dict[int, StimsetError] = {}
     for number, outcome in _side_by_side(workplace, {n: orders[n] for n in waiting}, jobs):
         if isinstance(outcome, StimsetError):

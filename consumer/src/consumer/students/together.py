@@ -18,6 +18,7 @@ from stimset.release import StimulusArrays
 from stimset.verifying import VerifiedRelease
 
 LEAST_STIMULI = 20
+MAX_NAMED = 8
 MAX_NAME = 150
 """Of a file system's 255 characters; family, seed and adjustments follow."""
 
@@ -46,9 +47,11 @@ def together(release: VerifiedRelease, beside: Sequence[VerifiedRelease] = ()) -
 
 
 def differing(one: VerifiedRelease, other: VerifiedRelease) -> list[str]:
-    """The fields in which two releases' window specs differ, each with both values, shortened."""
-    first, second = one.spec.to_document(), other.spec.to_document()
-    return [f"{name} ({_short(first[name])} / {_short(second[name])})" for name in first if first[name] != second[name]]
+    """The fields in which two releases' window specs differ, such as ``signals.0.unit``, each with both values, shortened."""
+    first, second = _leaves(one.spec.to_document()), _leaves(other.spec.to_document())
+    names = [name for name in {**first, **second} if first.get(name) != second.get(name)]
+    named = [f"{name} ({_short(first.get(name))} / {_short(second.get(name))})" for name in names[:MAX_NAMED]]
+    return named + ([f"{len(names) - MAX_NAMED} more"] if len(names) > MAX_NAMED else [])
 
 
 def label(release: VerifiedRelease) -> str:
@@ -97,6 +100,17 @@ def _joined(parts: Sequence[StimulusArrays]) -> StimulusArrays:
     return StimulusArrays(np.concatenate([p.values for p in parts]), np.concatenate([p.probabilities for p in parts]))
 
 
+def _leaves(value: object, path: str = "") -> dict[str, object]:
+    """Path -> value of everything in a document that holds nothing else."""
+    if isinstance(value, dict):
+        parts = [(str(key), part) for key, part in value.items()]
+    elif isinstance(value, list) and value:
+        parts = [(str(place), part) for place, part in enumerate(value)]
+    else:
+        return {path: value}
+    return {name: leaf for key, part in parts for name, leaf in _leaves(part, f"{path}.{key}" if path else key).items()}
+
+
 def _short(value: object) -> str:
-    text = str(value)
+    text = "missing" if value is None else str(value)
     return text if len(text) <= 60 else f"{text[:57]}..."

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from math import isfinite
 
-from custodian.config import Home, write_secret
+from custodian.config import Home, change_settings
 from stimset.errors import ConfigError
-
-_LINE = re.compile(r"\s*budget_(epsilon|delta)\s*=")
 
 
 @dataclass(frozen=True)
@@ -44,9 +41,4 @@ class Limit:
 
     def write(self, home: Home) -> None:
         """Put it into ``custodian.toml``; every other line stays as it is."""
-        lines = [line for line in home.settings_file.read_text().splitlines() if not _LINE.match(line)]
-        if self.epsilon is not None:
-            # Top-level keys end where the first table begins.
-            end = next((i for i, line in enumerate(lines) if line.lstrip().startswith("[")), len(lines))
-            lines[end:end] = [f"budget_epsilon = {self.epsilon!r}", f"budget_delta = {self.delta!r}"]
-        write_secret(home.settings_file, ("\n".join(lines) + "\n").encode())
+        change_settings(home, {"budget_epsilon": self.epsilon, "budget_delta": self.delta})

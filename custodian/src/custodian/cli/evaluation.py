@@ -17,6 +17,7 @@ def register(app: typer.Typer) -> None:
     """Add this module's commands."""
     evaluation = typer.Typer(no_args_is_help=True, help="Partners' students on held-out patients: whose windows, what is answered.")
     evaluation.command()(declare)
+    evaluation.command()(limit)
     evaluation.command()(show)
     app.add_typer(evaluation, name="evaluation")
 
@@ -59,6 +60,38 @@ def declare(
         "window_spec": cohort.spec.digest(),
     }  # fmt: skip
     console.show(format, document, f"{document['windows']} windows of {document['persons']} persons to evaluate students on")
+
+
+@console.reports_errors
+def limit(
+    queries: Annotated[int | None, typer.Option("--queries", help="Answers to each partner on the same patients; 0 offers none.")] = None,
+    advantage: Annotated[
+        float | None, typer.Option("--advantage", help="What all of them may add to an attacker's AUC of 0.5; 0.02 is advised.")
+    ] = None,
+    patients: Annotated[int | None, typer.Option("--patients", help="With fewer held-out patients nothing is answered.")] = None,
+    home: HomeOption = None,
+    format: console.Format = console.FORMAT_OPTION,
+) -> None:
+    """Show what partners may learn by their students, or set it.
+
+    Builds on 'init'. Leaves evaluation_queries, evaluation_advantage and evaluation_patients in HOME/custodian.toml; the daemon reads them
+    at each question. More answers, or a smaller advantage, mean more noise in each; what was spent stays spent.
+
+    Example: custodian evaluation limit --queries 2
+    """
+    from dataclasses import asdict, replace
+
+    from custodian.config import change_settings
+    from custodian.evaluation.policy import Policy
+
+    opened = Home.open(home)
+    given = {name: value for name, value in (("queries", queries), ("advantage", advantage), ("patients", patients)) if value is not None}
+    policy = replace(Policy.of(opened.settings()), **given)  # type: ignore[arg-type]
+    if given:
+        change_settings(opened, {f"evaluation_{name}": value for name, value in given.items()})
+    noise = policy.noise if policy.queries else None
+    words = f"{policy.queries} answers to each partner about at least {policy.patients} patients"
+    console.show(format, asdict(policy) | {"noise": noise}, words, f"noise of {policy.noise:.1f} patients in every count")
 
 
 @console.reports_errors

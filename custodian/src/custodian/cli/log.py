@@ -39,8 +39,8 @@ def show_log(
 ) -> None:
     """Show the newest records.
 
-    Every decision since 'init' stands in it: ingest, train, audit, override, propose, approve, publish, withdraw, enrol, grant, revoke,
-    start and stop of the daemon, serve (what left: release, file, range, and the certificate it left to), refuse. Partners stand in
+    Every decision since 'init' stands in it: ingest, train, audit, override, propose, approve, reject, publish, withdraw, enrol, grant,
+    revoke, start and stop of the daemon, serve (what left: release, file, range, and the certificate it left to), refuse. Partners stand in
     it by the first digits of their certificate's fingerprint, as 'partner list' shows them; no names, nothing of patients.
 
     Example: custodian log show --event serve --partner acme --format json

@@ -90,8 +90,11 @@ def reject(
     from custodian.review.desk import Desk
 
     desk = Desk(proposal, home, passphrase())
-    (item,) = desk.items()
-    decision = desk.reject(item.name, desk.examine(item.name).digest, reason=reason)
+    items = desk.items()
+    if len(items) != 1:
+        raise ConfigError(f"{proposal} holds {len(items)} proposals; name the folder of the one that is to be rejected")
+    name = items[0].name
+    decision = desk.reject(name, desk.examine(name).digest, reason=reason)
     console.show(format, _document(decision), *_rendered([decision]))
 
 

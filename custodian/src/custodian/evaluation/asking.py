@@ -20,7 +20,7 @@ from custodian.evaluation.limits import BATCH, Limits, ModelRefused
 from stimset.windows import WindowSpec
 
 PUBLIC_WINDOWS = 256
-SLACK = 3.0
+SLACK = 2.0
 """The patients' windows are allotted so many times what public windows took."""
 
 LEAST_SHARE = 0.25
@@ -79,7 +79,7 @@ def votes(box: Sandbox, patients: HeldOut, pace: float, slot: float) -> Iterator
     """
     deadline = time.monotonic() + slot
     for windows, labels in patients.each():
-        share = max(LEAST_SHARE, 2 * SLACK * pace * math.ceil(len(labels) / BATCH))
+        share = max(LEAST_SHARE, 4 * SLACK * pace * math.ceil(len(labels) / BATCH))
         yield vote(labels, _answers(box, windows, min(deadline, time.monotonic() + share)), patients.spec.classes)
     time.sleep(max(0.0, deadline - time.monotonic()))
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from stimset.errors import FormatError, PolicyDenied
 
 MAX_MODEL_BYTES = 64 << 20
-BATCH = 32
+BATCH = 16
 """Windows that a model is asked about at once."""
 
 

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from custodian.excitation.aggregates import SHARE_SCALE, Reader, proportions
+from custodian.excitation.joint import PRIOR, JointPrior
 from custodian.excitation.moments import Moments
 from custodian.excitation.recipe import Start
 from custodian.excitation.sections import Privacy
@@ -21,7 +22,6 @@ from stimset.errors import ConfigError
 from stimset.windows import Windows, WindowSpec
 
 Draws = tuple[NDArray[np.float32], NDArray[np.int64]]
-PRIOR = "prior"
 """Name of what a prior reads, among a reader's `kept`."""
 
 CROSSFADE = 0.04
@@ -162,6 +162,8 @@ def build_prior(start: Start, windows: Windows, rng: np.random.Generator, reader
     prior: Prior
     if start.kind in ("white", "coloured"):
         prior = NoisePrior(windows.spec, exponent=0.0 if start.kind == "white" else 1.0)
+    elif start.kind == "class-joint":
+        prior = JointPrior.measure(windows, start, reader)
     else:
         prior = SpectralPrior.measure(windows, start, rng, reader)
     return SplicedPrior(prior, start.splices) if start.splices else prior

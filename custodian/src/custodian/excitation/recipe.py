@@ -36,7 +36,12 @@ from stimset.errors import ConfigError
 from stimset.release import canonical_json
 
 Method = Literal["ascent", "generator"]
-PRIORS = ("white", "coloured", "spectral", "class-spectral")
+PRIORS = ("white", "coloured", "spectral", "class-spectral", "class-joint")
+READING_PRIORS = {
+    "spectral": "the average spectrum and its companions",
+    "class-spectral": "each class's spectrum and its companions",
+    "class-joint": "mean and covariance of each class's level, energy, power in bands and envelope",
+}
 
 
 @dataclass(frozen=True)
@@ -44,7 +49,8 @@ class Start:
     """What the ascent starts from (`custodian.excitation.priors`).
 
     Attributes:
-        kind: ``white``, ``coloured``, ``spectral`` (one average for all classes) or ``class-spectral``.
+        kind: ``white``, ``coloured``, ``spectral`` (one average for all classes), ``class-spectral``, or ``class-joint``: spectrum, energy
+            and envelope of a class as one normal distribution (`custodian.excitation.joint`; it has no prototypes).
         prototypes: spectra per class, found by clustering; 1 is the class's average.
         segments: pieces of the window whose energies are matched too, so that a draw is not equally loud throughout; 0 leaves that out.
         splices: share of the draws that change over from one class's draw to another's at a random moment, as recordings do.
@@ -148,17 +154,16 @@ class Recipe:
         """How many averages are read through the reader (`custodian.excitation.readings`), which share the recipe's epsilon."""
         ascends = self.method == "ascent"
         return sum((
-            ascends and self.prior.kind in ("spectral", "class-spectral"), bool(self.measured_layers), self.climbs("texture"),
+            ascends and self.prior.kind in READING_PRIORS, bool(self.measured_layers), self.climbs("texture"),
             ascends and self.acceptance.rule == "quantiles",
         ))  # fmt: skip
 
     @property
     def reads(self) -> tuple[str, ...]:
         """The private aggregates that the recipe reads, in words; what exactly, with its bound, stands in a set's provenance."""
-        conditional = {"spectral": "the average spectrum and its companions", "class-spectral": "each class's spectrum and its companions"}
         ascends = self.method == "ascent"
         read = [
-            (ascends and self.prior.kind in conditional, conditional.get(self.prior.kind, "")),
+            (ascends and self.prior.kind in READING_PRIORS, READING_PRIORS.get(self.prior.kind, "")),
             (self.climbs("features") and BATCH_NORM in self.features.layers, "running statistics of the teacher's BatchNorm layers"),
             (bool(self.measured_layers), f"mean and variance of the teacher's layers {', '.join(self.measured_layers)}"),
             (self.climbs("texture"), "each class's channel Gram and autocorrelation"),

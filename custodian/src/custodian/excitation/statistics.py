@@ -61,7 +61,7 @@ class SpectralStatistics:
         """Noise ``(count, channels, samples)`` that follows the statistics."""
         unit = _with_marginal(unit_energy(shaped_noise(rng, count, self.factor, samples)), self.marginal)
         if self.envelope is not None:
-            unit = unit_energy(_with_envelope(unit, self.envelope.sample(count, rng)))
+            unit = unit_energy(with_envelope(unit, self.envelope.sample(count, rng)))
         energy = np.exp(self.energy.sample(count, rng) / 2)
         return unit * energy[:, :, None] + self.level.sample(count, rng)[:, :, None]
 
@@ -115,7 +115,7 @@ def _with_marginal(values: Floats, marginal: Floats) -> Floats:
     return np.stack([np.interp(values[:, c], gaussian, marginal[c]) for c in range(values.shape[1])], axis=1)
 
 
-def _with_envelope(values: Floats, wanted: Floats) -> Floats:
+def with_envelope(values: Floats, wanted: Floats) -> Floats:
     """The draws made louder and quieter along the window, smoothly, until their pieces' log energies are `wanted`."""
     count, channels, samples = values.shape
     segments = wanted.shape[1] // channels

@@ -112,7 +112,7 @@ class Border(grpc.aio.ServerInterceptor):  # type: ignore[misc]
         kind = f"{_STREAMS[handler.request_streaming]}_{_STREAMS[handler.response_streaming]}"
         wrap = self._stream if handler.response_streaming else self._single
         make = getattr(grpc, f"{kind}_rpc_method_handler")
-        return make(wrap(getattr(handler, kind), method, decode), None, handler.response_serializer)
+        return make(wrap(getattr(handler, kind), method, decode), None, _encoder(handler.response_serializer))
 
     def _single(
         self, inner: Callable[..., Awaitable[Any]], method: str, decode: _Decode
@@ -171,7 +171,7 @@ class Border(grpc.aio.ServerInterceptor):  # type: ignore[misc]
             self._ended(call, time.monotonic() - began)
 
     def _sent(self, call: _Call, response: Any) -> None:
-        size = response.ByteSize()
+        size = len(response) if isinstance(response, bytes) else response.ByteSize()
         call.sent_bytes += size
         self._metrics.sent.inc(size)
 
@@ -252,6 +252,15 @@ def _decoder(parse: Callable[[bytes], Any]) -> _Decode:
             raise BadRequest("the request is no message of this method") from None
 
     return decode
+
+
+def _encoder(write: Callable[[Any], bytes]) -> Callable[[Any], bytes]:
+    """What a method answers with as bytes is its message already (`stimset.pieces`)."""
+
+    def encode(response: Any) -> bytes:
+        return response if isinstance(response, bytes) else write(response)
+
+    return encode
 
 
 async def _abort(
