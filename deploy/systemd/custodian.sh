@@ -3,7 +3,8 @@
 set -eu
 : "${CUSTODIAN_HOME:=/var/lib/stimset/home}"
 : "${CUSTODIAN_PASSPHRASE_FILE:=/etc/stimset/passphrase}"
-export CUSTODIAN_HOME CUSTODIAN_PASSPHRASE_FILE OMP_NUM_THREADS=1
+: "${CUSTODIAN_BACKUP_PASSPHRASE_FILE:=/etc/stimset/backup-passphrase}"
+export CUSTODIAN_HOME CUSTODIAN_PASSPHRASE_FILE CUSTODIAN_BACKUP_PASSPHRASE_FILE OMP_NUM_THREADS=1
 umask 077
 if [ "$(id -u)" -eq 0 ]; then
   # Where that user can't go, a relative path would name nothing: files come and go by /srv/stimset.

@@ -86,9 +86,9 @@ fi
 for secret in passphrase backup-passphrase; do
   file=/etc/stimset/$secret
   [ -e "$file" ] || (umask 077 && head -c 24 /dev/urandom | base64 >"$file")
+  chown root:stimset "$file"
+  chmod 0640 "$file"
 done
-chown root:stimset /etc/stimset/passphrase
-chmod 0640 /etc/stimset/passphrase
 
 # 6. The units: started by whoever has made a home.
 for unit in systemd/*.service systemd/*.timer systemd/*.path; do

@@ -51,7 +51,7 @@ ADVANTAGES = (0.02, 0.05, 0.1, 0.2)
 
 def exact_counts(patients: HeldOut, model: bytes) -> np.ndarray:
     """The sum of the votes on a model, by the real sandbox, before any noise."""
-    with Sandbox(Limits()) as box:
+    with Sandbox(Limits(least_slot=0.5)) as box:
         box.load(model, patients.spec.shape, patients.spec.classes)
         pace = probe(box, public_windows(patients.spec, np.zeros((0, *patients.spec.shape), np.float32)))
         return np.sum(list(votes(box, patients, pace, allotted(pace, patients, box.limits))), axis=0)

@@ -97,7 +97,7 @@ def submit(
         VerificationError, FormatError: what it sent is no report on this model.
     """
     data = _read(model)
-    wanted = release_id or _named(data, model)
+    wanted = release_id or _named(data, model, client)
     digest = hashlib.sha256(data).hexdigest()
     stub: Any = client.stub(pb_grpc.EvaluationServiceStub)
     for offset in range(0, len(data), PIECE_BYTES):
@@ -162,9 +162,12 @@ def _read(model: Path) -> bytes:
     return data
 
 
-def _named(data: bytes, model: Path) -> str:
-    named = properties_of(data).get("stimset.release", "")
-    if not named or "+" in named:
-        what = "names several releases" if named else "does not say from which release it learned"
-        raise ConfigError(f"{model.name} {what}; say by --release which one of this custodian's it is")
-    return named
+def _named(data: bytes, model: Path, client: Client) -> str:
+    """The release of this custodian that the file names; one that learned from several hospitals names one of each."""
+    named = [name for name in properties_of(data).get("stimset.release", "").split("+") if name]
+    if len(named) > 1:
+        granted = {entry.release_id for entry in client.list_releases()}
+        named = [name for name in named if name in granted]
+    if len(named) != 1:
+        raise ConfigError(f"{model.name} does not name one release of this custodian; say by --release which one it learned from")
+    return named[0]

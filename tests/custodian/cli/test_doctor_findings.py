@@ -103,7 +103,8 @@ def crashed(home):
 
 class TestFindings:
     @pytest.mark.parametrize(
-        ("name", "mode"), [("keys/gate.key", 0o640), ("tls/ca.key", 0o604), ("tls/server.key", 0o660), ("state.sqlite", 0o644)]
+        ("name", "mode"),
+        [("keys/gate.key", 0o640), ("tls/ca.key", 0o604), ("tls/server.key", 0o660), ("state.sqlite", 0o644)],
     )
     def test_secrets_that_others_can_read(self, home, name, mode):
         (home.root / name).chmod(mode)
@@ -156,7 +157,10 @@ class TestFindings:
     def test_a_partner_whose_certificate_ends(self, home, days, state):
         now = datetime.now(UTC)
         leaf = wire_world.certificate(
-            pki.load_authority(home.tls), wire_world.new_key(), begins=now - timedelta(days=9), ends=now + timedelta(days=days)
+            pki.load_authority(home.tls),
+            wire_world.new_key(),
+            begins=now - timedelta(days=9),
+            ends=now + timedelta(days=days),
         )
         table = Partners.open(home)
         table.add("acme", leaf)
@@ -332,7 +336,8 @@ def time_server(ahead, *, mode=4, stratum=2, silent=False):
 
 class TestTheClock:
     @pytest.mark.parametrize(
-        ("ahead", "state"), [(0.0, State.OK), (1.5, State.OK), (60.0, State.WARNING), (-400.0, State.FAILED), (86_400.0, State.FAILED)]
+        ("ahead", "state"),
+        [(0.0, State.OK), (1.5, State.OK), (60.0, State.WARNING), (-400.0, State.FAILED), (86_400.0, State.FAILED)],
     )
     def test_against_a_time_server(self, ahead, state):
         with time_server(ahead) as server:
@@ -391,6 +396,12 @@ class TestStatus:
     def test_a_daemon_that_was_killed_is_not_taken_for_one_that_lives(self, home):
         home.daemon_file.write_text(json.dumps({"address": "127.0.0.1:1", "started": "2026-05-03T00:00:00Z"}))
         made, _ = document(home, "status")
-        assert made["daemon"] == {"up": False, "address": "127.0.0.1:1", "started": None, "version": None, "metrics": None}
+        assert made["daemon"] == {
+            "up": False,
+            "address": "127.0.0.1:1",
+            "started": None,
+            "version": None,
+            "metrics": None,
+        }
         home.daemon_file.write_text("nothing")
         assert document(home, "status")[1] == 0

@@ -24,6 +24,7 @@ from stimset.errors import ConfigError
 from stimset.evaluation import verify_report
 
 FINGERPRINT = "ab" * 32
+QUICK = Limits(least_slot=0.3)
 
 
 @pytest.fixture
@@ -31,9 +32,9 @@ def world(tmp_path):
     return evaluation_world.world(tmp_path, queries=2)
 
 
-def ask(world, model, partner="acme", limits=None):
+def ask(world, model, partner="acme"):
     submission = Submission(partner, FINGERPRINT, world.release.release.folder.name, model)
-    return examine(world.home, submission, limits)
+    return examine(world.home, submission, QUICK)
 
 
 def entries(world):
@@ -111,10 +112,10 @@ def test_what_was_reserved_and_never_given_is_not_paid_twice(world, monkeypatch)
     assert [e.kind for e in entries(world)] == ["reserve", "commit"]
 
 
-def answered(world, model, limits=None):
+def answered(world, model):
     """The votes on the world's patients, and the true labels' own."""
     patients = held_out(world.home)
-    with Sandbox(limits or Limits()) as box:
+    with Sandbox(QUICK) as box:
         box.load(model, patients.spec.shape, patients.spec.classes)
         pace = probe(box, public_windows(patients.spec, np.zeros((0, *patients.spec.shape), np.float32)))
         return list(votes(box, patients, pace, allotted(pace, patients, box.limits))), patients

@@ -22,7 +22,7 @@ def test_realised_windows_have_the_numbers_that_were_wanted(segments, coarse):
     description = Description(SPEC, segments, coarse)
     wanted = description.of(cohort().training.values[:200])
     assert wanted.shape == (200, SPEC.channels, description.numbers)
-    coherence = description.coherence(np.zeros((description.bands, 1), np.complex128))
+    coherence = description.coherence(np.tile(np.eye(SPEC.channels, dtype=complex), (description.bands, 1, 1)))
     found = description.of(description.realise(wanted, coherence, np.random.default_rng(0)).astype(np.float32))
     assert np.abs(found - wanted)[..., :2].max() < 1e-3  # level and energy: exactly
     assert np.abs(found - wanted)[..., 2:].mean() < 0.25
@@ -35,7 +35,7 @@ def test_what_is_read_is_mean_and_covariance_of_the_descriptions():
     described = moments.description.of(training.values).reshape(len(training), -1)
     distribution, _ = moments.distribution(moments.features(training.values).mean(0))
     inside = np.abs(described - np.tile(moments.description.usual, SPEC.channels)).max(0) < 6  # nothing was held
-    assert inside.sum() > 0.8 * len(inside)
+    assert inside.sum() > 0.5 * len(inside)
     np.testing.assert_allclose(distribution.mean[inside], described.mean(0)[inside], atol=1e-6)
     covariance = np.cov(described.T, bias=True)
     np.testing.assert_allclose(distribution.cov[np.ix_(inside, inside)], covariance[np.ix_(inside, inside)], atol=1e-4)
@@ -50,7 +50,7 @@ def test_draws_differ_as_the_windows_of_their_class_do():
         assert np.abs(true.mean(0) - made.mean(0)).mean() < 0.15
         assert np.abs(true.std(0) - made.std(0)).mean() < 0.25
         together = np.mean([np.corrcoef(w)[0, 1] for w in values[classes == k]])
-        assert together == pytest.approx(np.mean([np.corrcoef(w)[0, 1] for w in training.values[training.labels == k]]), abs=0.12)
+        assert together == pytest.approx(np.mean([np.corrcoef(w)[0, 1] for w in training.values[training.labels == k]]), abs=0.2)
     np.testing.assert_allclose(np.bincount(classes) / 4000, training.class_counts() / len(training), atol=0.05)
 
 
@@ -64,7 +64,7 @@ def test_no_draw_is_a_window_of_a_patient():
 def test_hardly_anybody_is_scaled_down():
     training = cohort().training
     norms = np.linalg.norm(JointMoments(Description(SPEC, 4)).features(training.values), axis=1)
-    assert np.median(norms) < 1
+    assert norms.max() < 1
 
 
 @pytest.mark.parametrize("size", [1e-3, 1.0])
@@ -84,5 +84,5 @@ def test_the_provenance_says_what_was_read():
     prior = build_prior(START, cohort().training, np.random.default_rng(0), reader)
     (entry,) = prior.aggregates
     size = SPEC.channels * prior.description.numbers
-    assert entry["numbers"] == 3 * (1 + size + size * (size + 1) // 2 + 2 * prior.description.bands)
+    assert entry["numbers"] == 3 * (1 + size + size * (size + 1) // 2 + 2 * prior.description.bands * SPEC.channels**2)
     assert "covariance" in entry["name"]

@@ -68,6 +68,7 @@ def run(home, *arguments):
     return RUN.invoke(app, [*map(str, arguments), "--home", str(home.root)])
 
 
+@pytest.mark.slow
 def test_a_job_from_start_to_crash_to_cancel_to_resume(home, jobs):
     """One story, since each start loads torch: start, progress, SIGKILL, resume, cancel."""
     began = time.monotonic()
@@ -113,7 +114,9 @@ def test_a_job_from_start_to_crash_to_cancel_to_resume(home, jobs):
 
 
 def test_waiting_ends_with_the_commands_own_exit_code_and_output(empty):
-    done = RUN.invoke(app, ["jobs", "start", "--home", str(empty.root), "--wait", "--format", "json", "excite", "--count", "10"])
+    done = RUN.invoke(
+        app, ["jobs", "start", "--home", str(empty.root), "--wait", "--format", "json", "excite", "--count", "10"]
+    )
     assert done.exit_code == 3
     document = json.loads(done.stdout)
     assert (document["state"], document["exit_code"], document["attempts"]) == ("failed", 3, 1)
@@ -137,14 +140,18 @@ def test_a_wrong_command_line_is_refused_at_once(empty, arguments, code, cause):
     assert not Jobs(empty).list()
 
 
-@pytest.mark.parametrize("arguments", [["--home", "/elsewhere"], ["--home=/elsewhere"], ["x" * 5000], ["a"] * 101, ["a\0"]])
+@pytest.mark.parametrize(
+    "arguments", [["--home", "/elsewhere"], ["--home=/elsewhere"], ["x" * 5000], ["a"] * 101, ["a\0"]]
+)
 def test_arguments_that_are_refused(empty, arguments):
     with pytest.raises(ConfigError):
         Jobs(empty).start("train", arguments)
     assert not Jobs(empty).list()
 
 
-@pytest.mark.parametrize("name", ["", "..", "../home", "20260503-142501-train-4f1c/..", "20260503-142501-train-4f1", "x" * 300])
+@pytest.mark.parametrize(
+    "name", ["", "..", "../home", "20260503-142501-train-4f1c/..", "20260503-142501-train-4f1", "x" * 300]
+)
 def test_names_of_jobs_with_ways_out(empty, name):
     with pytest.raises(ConfigError):
         Jobs(empty).find(name)
@@ -224,6 +231,7 @@ class TestTheDaemonsQueue:
             time.sleep(0.02)
         assert birth(child) is None
 
+    @pytest.mark.slow
     def test_the_daemon_itself_runs_them(self, queue, tmp_path):
         import wire_world
 

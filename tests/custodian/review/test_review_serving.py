@@ -203,6 +203,22 @@ def test_on_one_machine_decisions_enter_the_log_at_once(two):
     assert len(verify(two.home.releases / "apnea-0001", own_root(two.home)).signed_by) == 4
 
 
+def test_a_decision_stands_where_the_log_can_not_be_written(two):
+    first, second = two.propose(), two.propose("other")
+    desk = desk_of(two, two.home.proposals, home=two.home)
+    database = two.home.database
+    database.rename(database.with_suffix(".away"))
+    database.mkdir()
+    assert desk.reject("other-0001", desk.examine("other-0001").digest, reason=REASON).folder == second
+    found = desk.examine("apnea-0001")
+    assert desk.approve("apnea-0001", found.digest, typed="apnea-0001", words=found.words).approved
+    database.rmdir()
+    database.with_suffix(".away").rename(database)
+    two.publish(second, exit_code=10)
+    two.publish(first)
+    assert (len(decisions(two.home, "reject")), len(decisions(two.home, "approve"))) == (1, 1)
+
+
 def raw(server: ReviewServer, data: bytes, *, wait: float = 20) -> bytes:
     with socket.create_connection(("127.0.0.1", server.server_port), timeout=wait) as connection:
         connection.sendall(data)

@@ -74,7 +74,10 @@ class TestTheDaemonsOwn:
         pki.issue_server(world.home.tls, world.home.settings().hostnames)
         command = ["openssl", "s_client", "-connect", world.daemons[0].address, "-CAfile", world.home.tls / "ca.pem"]
         done = subprocess.run(
-            [*command, "-verify_return_error", "-verify_ip", "127.0.0.1", "-brief"], input=b"", capture_output=True, timeout=20
+            [*command, "-verify_return_error", "-verify_ip", "127.0.0.1", "-brief"],
+            input=b"",
+            capture_output=True,
+            timeout=20,
         )
         assert b"Verification: OK" in done.stdout + done.stderr
 
@@ -125,7 +128,17 @@ class TestAPartnersNext:
         assert result.exit_code == 0, result.output
         request, heard = consumer_side.request_renewal(consumer, custodian)  # the second time, the same
         assert heard != consumer_side.our_fingerprint(consumer)
-        arguments = ["partner", "renew", "rekeying", "--csr", request, "--out", tmp_path / "next", "--key-fingerprint", heard]
+        arguments = [
+            "partner",
+            "renew",
+            "rekeying",
+            "--csr",
+            request,
+            "--out",
+            tmp_path / "next",
+            "--key-fingerprint",
+            heard,
+        ]
         result = RUN.invoke(app, [*map(str, arguments), "--overlap", "0", "--home", str(world.home.root)])
         assert result.exit_code == 0, result.output
         with Client.to(custodian, consumer, address=world.daemons[0].address) as old, pytest.raises(PolicyDenied):
@@ -167,7 +180,9 @@ class TestAPartnersNext:
         wire_world.enrol_consumer(tmp_path, world.home, "logged")
         enrolment.renew(world.home, "logged", tmp_path / "next")
         former, present = [p for p in table.list() if p.name == "logged"]
-        result = RUN.invoke(app, ["log", "show", "--event", "recertify", "--format", "json", "--home", str(world.home.root)])
+        result = RUN.invoke(
+            app, ["log", "show", "--event", "recertify", "--format", "json", "--home", str(world.home.root)]
+        )
         assert result.exit_code == 0, result.output
         assert former.fingerprint[:16] in result.stdout
         assert present.fingerprint[:16] in result.stdout
@@ -209,7 +224,9 @@ class TestOneOfTheirOwnAuthority:
         consumer = ConsumerHome.at(tmp_path / "consumer")
         consumer_side.create_home(consumer, "Company")
         request = x509.load_pem_x509_csr((consumer.tls / consumer_side.REQUEST_FILE).read_bytes())
-        leaf = wire_world.certificate(company, consumer_side._load_key(consumer.tls / "client.key"), uri="https://company.example")
+        leaf = wire_world.certificate(
+            company, consumer_side._load_key(consumer.tls / "client.key"), uri="https://company.example"
+        )
         assert leaf.public_key() == request.public_key()
         (tmp_path / "leaf.pem").write_bytes(pki.pem(leaf))
         arguments = ["partner", "add", "own-ca", "--certificate", tmp_path / "leaf.pem", "--out", tmp_path / "folder"]
@@ -228,7 +245,12 @@ class TestOneOfTheirOwnAuthority:
         named = wire_world.certificate(company, key, uri="stimset:partner:acme")
         late = self.leaf(company, key, begins=now - timedelta(days=2), ends=now - timedelta(days=1))
         server = pki.load_certificate(world.home.tls / "server.pem")
-        for certificate, error in ((company.certificate, FormatError), (named, FormatError), (server, FormatError), (late, ConfigError)):
+        for certificate, error in (
+            (company.certificate, FormatError),
+            (named, FormatError),
+            (server, FormatError),
+            (late, ConfigError),
+        ):
             with pytest.raises(error) as caught:
                 enrolment.pin(world.home, "refused", pki.pem(certificate), tmp_path / "refused")
             assert "\n" not in str(caught.value)

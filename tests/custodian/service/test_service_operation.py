@@ -6,7 +6,6 @@ import asyncio
 import json
 import os
 import re
-import signal
 import socket
 import subprocess
 import sys
@@ -21,12 +20,10 @@ from grpc_health.v1 import health_pb2
 from prometheus_client.parser import text_string_to_metric_families
 
 import wire_world
-from custodian.service import limits as service_limits
 from custodian.service.journal import Journal
 from custodian.service.metrics import HomeCollector, Metrics
 from custodian.state.engine import Database
 from source_tree import ROOT
-from stimset.v1 import release_service_pb2 as pb
 
 TIMEOUT = 10
 IDLE_BYTES = 250 << 20
@@ -127,7 +124,9 @@ class TestMetrics:
         database = Database.open(made.home)
         try:
             (made.home.tls / "ca.pem").write_bytes(b"nothing")
-            found = {sample.name: sample.value for f in HomeCollector(made.home, database).collect() for sample in f.samples}
+            found = {
+                sample.name: sample.value for f in HomeCollector(made.home, database).collect() for sample in f.samples
+            }
         finally:
             database.close()
         assert found["stimset_home_readable"] == 0
@@ -157,21 +156,29 @@ class TestWhatIsBuiltOnTheMetrics:
         return json.loads((OBSERVABILITY / "dashboard.json").read_text())["panels"]
 
     def expressions(self):
-        return [rule["expr"] for rule in self.rules()] + [t["expr"] for panel in self.panels() for t in panel["targets"]]
+        return [rule["expr"] for rule in self.rules()] + [
+            t["expr"] for panel in self.panels() for t in panel["targets"]
+        ]
 
     def test_every_metric_that_is_named_exists(self):
         exposed = _exposed()
         named = {name for text in self.expressions() for name in self.NAME.findall(text)}
         assert named <= exposed, named - exposed
         told = set(re.findall(r"`(stimset_\w+)", (OBSERVABILITY / "README.md").read_text()))
-        own = {n for n in exposed if n.startswith("stimset_") and not n.endswith(("_bucket", "_sum", "_count", "_created"))}
+        own = {
+            n for n in exposed if n.startswith("stimset_") and not n.endswith(("_bucket", "_sum", "_count", "_created"))
+        }
         assert told - {"stimset_call_seconds"} == own - {"stimset_call_seconds"}
 
     def test_labels_and_values_that_are_named_exist(self):
         from custodian.jobs import State
         from custodian.service.expiries import KINDS
 
-        known = {"kind": set(KINDS), "state": {s.value for s in State}, "reason": {"Unauthenticated", "PolicyDenied", "Busy", "NotFound"}}
+        known = {
+            "kind": set(KINDS),
+            "state": {s.value for s in State},
+            "reason": {"Unauthenticated", "PolicyDenied", "Busy", "NotFound"},
+        }
         for text in self.expressions():
             assert text.count("(") == text.count(")")
             for label, values in re.findall(r'(kind|state|reason)=~?"([^"]+)"', text):
@@ -224,142 +231,103 @@ class TestMemory:
             database.close()
 
 
-class TestTheLog:
-    def test_a_line_for_people(self, world, tmp_path):
-        ready, log = tmp_path / "ready", tmp_path / "log"
-        process = _serve(world.home, ready, log, "--log", "console")
-        try:
-            with world.client(_address(process, ready)) as client:
-                client.list_releases()
-        finally:
-            process.terminate()
-            assert process.wait(20) == 0
+def test_a_librarys_line_and_a_faults_line_are_json_too():
+    code = (
+        "import logging, structlog\nfrom custodian.service.logs import configure_logging\nconfigure_logging()\n"
+        "logging.getLogger('grpc').warning('hello %s', 'there')\n"
+        "def inner(secret):\n    raise RuntimeError('cause')\n"
+        "try:\n    inner('Jane Doe')\nexcept RuntimeError as error:\n    structlog.get_logger().error('fault', exc_info=error)\n"
+        "try:\n    inner('Jane Doe')\nexcept RuntimeError:\n    logging.getLogger('lib').exception('oops')\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    lines = [json.loads(line) for line in done.stderr.splitlines()]
+    assert [line["event"] for line in lines] == ["hello there", "fault", "oops"]
+    assert lines[0]["logger"] == "grpc"
+    assert "Jane" not in done.stderr
+
+
+class TestOneDaemonsLife:
+    """One daemon with everything asked for: reflection, a log for people, tight limits, a service manager. The last test ends it."""
+
+    @pytest.fixture(scope="class")
+    def life(self, tmp_path_factory):
+        root = tmp_path_factory.mktemp("life")
+        world = wire_world.World.make(root / "world")
+        with world.home.settings_file.open("a") as file:
+            file.write('metrics = ""\n[limits]\ncall_seconds = 3\nping_seconds = 60\ndrain_seconds = 1\n')
+        command = [sys.executable, "-c", "from custodian.cli import main; main()", "serve", "--home", world.home.root]
+        options = ["--address", "127.0.0.1:0", "--ready-file", root / "ready", "--log", "console", "--reflection"]
+        environment = {**os.environ, "OMP_NUM_THREADS": "1", "NOTIFY_SOCKET": str(root / "notify")}
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager, (root / "log").open("wb") as log:
+            manager.bind(str(root / "notify"))
+            manager.settimeout(60)
+            process = subprocess.Popen([*command, *options], stdout=subprocess.DEVNULL, stderr=log, env=environment)
+            try:
+                assert manager.recv(100) == b"READY=1"
+                yield world, process, manager, (root / "ready").read_text().strip(), root / "log"
+            finally:
+                process.kill()
+                process.wait(10)
+
+    def test_the_log_is_for_people(self, life):
+        world, _, _, address, log = life
+        with world.client(address) as client:
+            client.list_releases()
+        time.sleep(0.2)
         text = log.read_text()
         assert "{" not in text.splitlines()[0]
         assert re.search(r"call .*code=OK .*method=/stimset", text)
         assert "acme" not in text
 
-    def test_a_librarys_line_and_a_faults_line_are_json_too(self):
-        code = (
-            "import logging, structlog\nfrom custodian.service.logs import configure_logging\nconfigure_logging()\n"
-            "logging.getLogger('grpc').warning('hello %s', 'there')\n"
-            "def inner(secret):\n    raise RuntimeError('cause')\n"
-            "try:\n    inner('Jane Doe')\nexcept RuntimeError as error:\n    structlog.get_logger().error('fault', exc_info=error)\n"
-            "try:\n    inner('Jane Doe')\nexcept RuntimeError:\n    logging.getLogger('lib').exception('oops')\n"
-        )
-        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
-        lines = [json.loads(line) for line in done.stderr.splitlines()]
-        assert [line["event"] for line in lines] == ["hello there", "fault", "oops"]
-        assert lines[0]["logger"] == "grpc"
-        assert "Jane" not in done.stderr
+    def test_reflection_when_asked_for(self, life):
+        world, _, _, address, _ = life
+        with world.client(address) as client:
+            assert "stimset.v1.ReleaseService" in _reflected(client._channel)
 
+    def test_a_call_that_lasts_too_long_is_ended(self, life):
+        world, _, _, address, _ = life
+        with world.client(address) as client:
+            with pytest.raises(grpc.RpcError) as caught:
+                list(client._channel.unary_stream("/grpc.health.v1.Health/Watch")(b"", timeout=TIMEOUT))
+            assert caught.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+            assert "a call may last 3 s" in caught.value.details()
+            assert client.list_releases()
 
-def _serve(home, ready, log, *arguments, **environment):
-    command = [sys.executable, "-m", "custodian", "serve", "--home", home.root, "--address", "127.0.0.1:0", "--metrics", ""]
-    with log.open("wb") as stderr:
-        return subprocess.Popen(
-            [*command[:1], "-c", "from custodian.cli import main; main()", *command[3:], "--ready-file", ready, *arguments],
-            stdout=subprocess.DEVNULL, stderr=stderr, env={**os.environ, "OMP_NUM_THREADS": "1", **environment},
-        )  # fmt: skip
+    def test_a_peer_that_pings_too_often_is_cut_off(self, life):
+        world, _, _, address, _ = life
+        asyncio.run(_ping(world, address))
+        with world.client(address) as client:
+            assert client.list_releases()
 
-
-def _address(process, ready):
-    deadline = time.monotonic() + 60
-    while not ready.exists():
-        assert process.poll() is None
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-    return ready.read_text().strip()
-
-
-class TestItsLife:
-    def test_the_service_manager_is_told_and_a_stream_that_never_ends_is_cut_at_the_bound(self, world, tmp_path):
-        path = tmp_path / "notify"
-        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
-            manager.bind(str(path))
-            manager.settimeout(20)
-            ready = tmp_path / "ready"
-            process = _serve(world.home, ready, tmp_path / "log", "--drain", "1", NOTIFY_SOCKET=str(path))
-            try:
-                assert manager.recv(100) == b"READY=1"
-                with world.client(_address(process, ready)) as client:
-                    watch = client._channel.unary_stream("/grpc.health.v1.Health/Watch")(b"", timeout=TIMEOUT)
-                    next(watch)
-                    process.send_signal(signal.SIGTERM)
-                    began = time.monotonic()
-                    assert manager.recv(100) == b"STOPPING=1"
-                    with pytest.raises(grpc.RpcError):
-                        list(watch)
-                    assert process.wait(20) == 0
-                    assert time.monotonic() - began < 8
-            finally:
-                process.kill()
-
-    def test_reflection_only_when_asked_for(self, world, tmp_path):
-        from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
-
-        def asked(address):
-            with world.client(address) as client:
-                stub = reflection_pb2_grpc.ServerReflectionStub(client._channel)
-                request = reflection_pb2.ServerReflectionRequest(list_services="")
-                (answer,) = stub.ServerReflectionInfo(iter([request]), timeout=TIMEOUT)
-                return {service.name for service in answer.list_services_response.service}
-
-        with pytest.raises(grpc.RpcError) as caught:
-            asked(world.daemons[0].address)
-        assert caught.value.code() is grpc.StatusCode.UNIMPLEMENTED
-        ready = tmp_path / "ready"
-        process = _serve(world.home, ready, tmp_path / "log", "--reflection")
-        try:
-            assert "stimset.v1.ReleaseService" in asked(_address(process, ready))
-        finally:
+    def test_it_says_where_it_is_and_drains_within_the_bound(self, life):
+        world, process, manager, address, _ = life
+        assert (announced(world.home)["address"], announced(world.home)["pid"]) == (address, process.pid)
+        with world.client(address) as client:
+            watch = client._channel.unary_stream("/grpc.health.v1.Health/Watch")(b"", timeout=TIMEOUT)
+            next(watch)
             process.terminate()
-            process.wait(20)
+            began = time.monotonic()
+            assert manager.recv(100) == b"STOPPING=1"
+            with pytest.raises(grpc.RpcError):
+                list(watch)
+        assert process.wait(20) == 0
+        assert time.monotonic() - began < 10
+        assert not world.home.daemon_file.exists()
 
-    def test_a_call_that_lasts_too_long_is_ended_by_the_daemon(self, tmp_path):
-        made = wire_world.World.make(tmp_path / "slow")
-        with made.home.settings_file.open("a") as file:
-            file.write('metrics = ""\n[limits]\ncall_seconds = 1\n')
-        daemon = made.start()
-        try:
-            with made.client(daemon.address) as client:
-                watch = client._channel.unary_stream("/grpc.health.v1.Health/Watch")
-                with pytest.raises(grpc.RpcError) as caught:
-                    list(watch(b"", timeout=TIMEOUT))
-                assert caught.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
-                assert "a call may last 1 s" in caught.value.details()
-                assert client._stub.ListReleases(pb.ListReleasesRequest(), timeout=TIMEOUT).releases
-        finally:
-            made.close()
 
-    def test_a_peer_that_pings_too_often_is_cut_off(self, tmp_path):
-        made = wire_world.World.make(tmp_path / "pinged")
-        with made.home.settings_file.open("a") as file:
-            file.write('metrics = ""\n[limits]\nping_seconds = 60\n')
-        daemon = made.start()
-        try:
-            asyncio.run(_ping(made, daemon.address))
-            # gRPC's own client is told "too_many_pings" and connects anew; the daemon goes on.
-            with made.client(daemon.address) as client:
-                assert client.list_releases()
-        finally:
-            made.close()
+def test_no_reflection_unless_asked_for(world):
+    with world.client(world.daemons[0].address) as client:
+        with pytest.raises(grpc.RpcError) as caught:
+            _reflected(client._channel)
+        assert caught.value.code() is grpc.StatusCode.UNIMPLEMENTED
 
-    def test_the_address_file_goes_with_the_daemon(self, tmp_path):
-        made = wire_world.World.make(tmp_path / "life")
-        daemon = made.start()
-        assert announced(made.home)["address"] == daemon.address
-        assert announced(made.home)["pid"] == daemon.process.pid
-        assert daemon.stop() == 0
-        assert not made.home.daemon_file.exists()
 
-    def test_a_malformed_limit_is_refused_at_the_start(self, tmp_path):
-        made = wire_world.World.make(tmp_path / "wrong")
-        with made.home.settings_file.open("a") as file:
-            file.write("[limits]\ncalls = 0\n")
-        with pytest.raises(RuntimeError, match=r"\[limits\] 'calls'"):
-            made.start()
-        assert service_limits.Limits().calls > 0
+def _reflected(channel):
+    from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
+
+    request = reflection_pb2.ServerReflectionRequest(list_services="")
+    (answer,) = reflection_pb2_grpc.ServerReflectionStub(channel).ServerReflectionInfo(iter([request]), timeout=TIMEOUT)
+    return {service.name for service in answer.list_services_response.service}
 
 
 async def _ping(world, address):

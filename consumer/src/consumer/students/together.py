@@ -7,6 +7,7 @@ at each of them, and at whoever uses the student. The order in which releases ar
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Sequence
 
 import numpy as np
@@ -18,9 +19,11 @@ from stimset.release import StimulusArrays
 from stimset.verifying import VerifiedRelease
 
 LEAST_STIMULI = 20
-MAX_NAMED = 8
 MAX_NAME = 150
 """Of a file system's 255 characters; family, seed and adjustments follow."""
+
+MAX_DIFFERENCES = 8
+_SHORT_NAME = re.compile("[a-z0-9-]{1,63}")
 
 
 def together(release: VerifiedRelease, beside: Sequence[VerifiedRelease] = ()) -> tuple[VerifiedRelease, ...]:
@@ -50,19 +53,20 @@ def differing(one: VerifiedRelease, other: VerifiedRelease) -> list[str]:
     """The fields in which two releases' window specs differ, such as ``signals.0.unit``, each with both values, shortened."""
     first, second = _leaves(one.spec.to_document()), _leaves(other.spec.to_document())
     names = [name for name in {**first, **second} if first.get(name) != second.get(name)]
-    named = [f"{name} ({_short(first.get(name))} / {_short(second.get(name))})" for name in names[:MAX_NAMED]]
-    return named + ([f"{len(names) - MAX_NAMED} more"] if len(names) > MAX_NAMED else [])
+    named = [f"{name} ({_short(first.get(name))} / {_short(second.get(name))})" for name in names[:MAX_DIFFERENCES]]
+    return named + ([f"{len(names) - MAX_DIFFERENCES} more"] if len(names) > MAX_DIFFERENCES else [])
 
 
 def label(release: VerifiedRelease) -> str:
-    """What a release is called in the home: its id, or the name of the folder where two custodians gave the same id."""
-    return release.folder.name if release.folder.name.endswith(f".{release.id}") else release.id
+    """What a release is called in the home: its id, or ``NAME.ID`` where two custodians gave the same (`consumer.standing.place`)."""
+    prefix, _, rest = release.folder.name.partition(".")
+    return release.folder.name if rest == release.id and _SHORT_NAME.fullmatch(prefix) else release.id
 
 
 def called(releases: Sequence[VerifiedRelease]) -> str:
     """What stands for the releases in a student's name: their labels, or where these are too long their number and a digest."""
     joined = JOINT.join(label(release) for release in releases)
-    if len(joined) <= MAX_NAME:
+    if len(releases) == 1 or len(joined) <= MAX_NAME:
         return joined
     digests = "".join(statement_digest(release.statement) for release in releases)
     return f"union-of-{len(releases)}-{hashlib.sha256(digests.encode()).hexdigest()[:12]}"

@@ -171,6 +171,9 @@ def renew_root(
     ] = None,
     recovery: Annotated[Path | None, typer.Option("--recovery", help="recovery.keys.json of other keys for the safe.")] = None,
     new_keys: Annotated[bool, typer.Option("--new-keys", help="Make new keys for this side too.")] = False,
+    new_online: Annotated[
+        bool, typer.Option("--new-online-key", help="Make a new key for the daemon: stop it before, start it after 'release renew'.")
+    ] = False,
     home: HomeOption = None,
     format: console.Format = console.FORMAT_OPTION,
 ) -> None:
@@ -194,6 +197,7 @@ def renew_root(
         officer=read_keys(officer, OFFICER) if officer else (),
         recovery=read_keys(recovery, RECOVERY) if recovery else (),
         new_keys=new_keys,
+        new_online=new_online,
     )
     if proposal is None:
         root = own_root(opened)

@@ -203,7 +203,9 @@ def _jobs(home: Home) -> Finding:
     found = Jobs(home).list()
     crashed = [job.id for job in found if job.state is JobState.CRASHED]
     if crashed:
-        return Finding("jobs", State.WARNING, f"crashed: {', '.join(crashed[:5])}", f"custodian jobs resume {crashed[0]}")
+        return Finding(
+            "jobs", State.WARNING, f"crashed: {', '.join(crashed[:5])}", f"custodian jobs resume {crashed[0]}"
+        )
     return Finding("jobs", State.OK, f"{sum(not job.state.ended for job in found)} at work or waiting")
 
 
@@ -228,6 +230,9 @@ def _gpu() -> Finding:
         return Finding("gpu", State.OK, f"{name}, {free >> 30} of {total >> 30} GiB free, torch {torch.__version__}")
     if any(Path("/dev").glob("nvidia[0-9]*")):
         return Finding(
-            "gpu", State.WARNING, f"there is a GPU, but torch {torch.__version__} sees none", "install a CUDA build of torch, or its driver"
+            "gpu",
+            State.WARNING,
+            f"there is a GPU, but torch {torch.__version__} sees none",
+            "install a CUDA build of torch, or its driver",
         )
     return Finding("gpu", State.OK, f"none; torch {torch.__version__} on {torch.get_num_threads()} threads")

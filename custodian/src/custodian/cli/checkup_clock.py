@@ -49,7 +49,9 @@ def offset(server: str) -> float:
             answer = asking.recv(1024)
             received = time.time()
     except (OSError, ValueError) as error:
-        raise TransportError(f"the time server {server[:80]} does not answer ({error}); give another --time-server") from None
+        raise TransportError(
+            f"the time server {server[:80]} does not answer ({error}); give another --time-server"
+        ) from None
     if len(answer) < 48 or answer[0] & 7 != 4 or not 0 < answer[1] < 16:
         raise TransportError(f"{server[:80]} is no synchronised time server; give another --time-server")
     arrived, left = (_seconds(answer, at) for at in (32, 40))
@@ -73,7 +75,9 @@ def _against_files(home: Home) -> Finding:
     now = datetime.now(UTC)
     newest, what = max(_witnesses(home))
     if newest - now > timedelta(seconds=TOLERANCE_S):
-        return Finding("clock", State.FAILED, f"{now:%Y-%m-%d %H:%M} UTC lies before {what} ({newest:%Y-%m-%d %H:%M})", REMEDY)
+        return Finding(
+            "clock", State.FAILED, f"{now:%Y-%m-%d %H:%M} UTC lies before {what} ({newest:%Y-%m-%d %H:%M})", REMEDY
+        )
     return Finding("clock", State.OK, f"{now:%Y-%m-%d %H:%M} UTC, {time.tzname[0]} locally; after {what}")
 
 

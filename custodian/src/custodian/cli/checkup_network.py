@@ -132,7 +132,9 @@ def _chain(home: Home) -> Finding:
         )
     begins = certificate.not_valid_before_utc
     if begins > datetime.now(UTC):
-        return Finding("tls chain", State.FAILED, f"server.pem begins only on {begins:%F %H:%M} UTC", "set the clock (NTP)")
+        return Finding(
+            "tls chain", State.FAILED, f"server.pem begins only on {begins:%F %H:%M} UTC", "set the clock (NTP)"
+        )
     return Finding("tls chain", State.OK, "key, certificate and authority belong together")
 
 
@@ -149,10 +151,16 @@ def _way_in(home: Home, through: str) -> Finding:
         )  # fmt: skip
     except OSError as error:
         return Finding(
-            "way in", State.FAILED, f"{through}: {error.strerror or error}", "open the port in the firewall; is the daemon running?"
+            "way in",
+            State.FAILED,
+            f"{through}: {error.strerror or error}",
+            "open the port in the firewall; is the daemon running?",
         )
     if protocol != HTTP2:
         return Finding(
-            "way in", State.FAILED, f"{through}: HTTP/2 was not agreed on (ALPN: {protocol or 'none'})", "let the proxy pass TCP through"
+            "way in",
+            State.FAILED,
+            f"{through}: HTTP/2 was not agreed on (ALPN: {protocol or 'none'})",
+            "let the proxy pass TCP through",
         )
     return Finding("way in", State.OK, f"{through}: our own certificate, HTTP/2")

@@ -22,7 +22,8 @@ def doctor(
         str | None, typer.Option("--address", help="HOST:PORT of the daemon instead of that in custodian.toml.")
     ] = None,
     through: Annotated[
-        str | None, typer.Option("--through", help="HOST:PORT as partners see it: tries TLS and HTTP/2 past every proxy.")
+        str | None,
+        typer.Option("--through", help="HOST:PORT as partners see it: tries TLS and HTTP/2 past every proxy."),
     ] = None,
     time_server: Annotated[
         str | None, typer.Option("--time-server", help="HOST of an NTP server to compare the clock with.")

@@ -68,7 +68,9 @@ def start(
     job = jobs.start(command, arguments, by_daemon=by_daemon)
     if wait:
         job = _follow(jobs, job.id)
-    show(format, _document(job), f"{job.id}  {_words(job)}", *([] if wait else [f"next  custodian jobs watch {job.id}"]))
+    show(
+        format, _document(job), f"{job.id}  {_words(job)}", *([] if wait else [f"next  custodian jobs watch {job.id}"])
+    )
     if wait and job.standing.exit_code != 0:
         raise typer.Exit(job.standing.exit_code or 1)
 

@@ -67,7 +67,9 @@ def add(
     from stimset.errors import ConfigError
 
     if (csr is None) == (certificate is None):
-        raise ConfigError("give either the partner's request (--csr) or its own authority's certificate (--certificate)")
+        raise ConfigError(
+            "give either the partner's request (--csr) or its own authority's certificate (--certificate)"
+        )
     opened, series = Home.open(home), tuple(grants or ("*",))
     if csr is not None:
         done = enrol(

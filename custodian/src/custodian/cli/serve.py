@@ -24,7 +24,9 @@ def serve(
     ] = None,
     metrics: Annotated[
         str | None,
-        typer.Option("--metrics", help="HOST:PORT for Prometheus, '' for nowhere. Default: custodian.toml, else 127.0.0.1:9464."),
+        typer.Option(
+            "--metrics", help="HOST:PORT for Prometheus, '' for nowhere. Default: custodian.toml, else 127.0.0.1:9464."
+        ),
     ] = None,
     ready_file: Annotated[
         Path | None,
@@ -32,7 +34,12 @@ def serve(
     ] = None,
     drain: Annotated[
         float | None,
-        typer.Option("--drain", min=0, max=600, help="Seconds that open calls may go on after SIGTERM. Default: custodian.toml, else 10."),
+        typer.Option(
+            "--drain",
+            min=0,
+            max=600,
+            help="Seconds that open calls may go on after SIGTERM. Default: custodian.toml, else 10.",
+        ),
     ] = None,
     reflection: Annotated[
         bool, typer.Option("--reflection", help="Let enrolled partners ask which methods there are (gRPC reflection).")

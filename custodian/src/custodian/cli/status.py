@@ -90,7 +90,9 @@ def _jobs(home: Home) -> dict[str, Any]:
     from custodian.jobs import Jobs
 
     found = Jobs(home).list()
-    at_work = [{"job": job.id, "done": job.standing.done, "total": job.standing.total} for job in found if not job.state.ended]
+    at_work = [
+        {"job": job.id, "done": job.standing.done, "total": job.standing.total} for job in found if not job.state.ended
+    ]
     return {"states": dict(Counter(job.state.value for job in found)), "at_work": at_work}
 
 

@@ -65,7 +65,9 @@ def work(home: Home, job_id: str) -> int:
         ConfigError: there is no such job, or it runs already.
     """
     folder = Jobs(home).find(job_id).folder
-    with held(folder / LOCK_FILE, LOCK_SECONDS) as taken:  # whoever started us has it until our process id is written down
+    with held(
+        folder / LOCK_FILE, LOCK_SECONDS
+    ) as taken:  # whoever started us has it until our process id is written down
         if not taken:
             raise ConfigError(f"the job {job_id} runs already")
         return _run(home, Job.read(folder))

@@ -20,10 +20,10 @@ from custodian.evaluation.limits import BATCH, Limits, ModelRefused
 from stimset.windows import WindowSpec
 
 PUBLIC_WINDOWS = 256
-SLACK = 2.0
-"""The patients' windows are allotted so many times what public windows took."""
+SLACK = 4.0
+"""The patients' windows are allotted so many times what public windows took; a busy machine must not cost votes."""
 
-LEAST_SHARE = 0.25
+LEAST_SHARE = 1.0
 """Seconds that each patient's windows are allotted at the least."""
 
 _TOLERANCE = 1e-3
@@ -65,7 +65,7 @@ def allotted(pace: float, patients: HeldOut, limits: Limits) -> float:
         ModelRefused: it would be too long.
     """
     batches = sum(math.ceil(len(labels) / BATCH) for _, labels in patients.each())
-    slot = 1 + SLACK * pace * (1 << (batches - 1).bit_length())
+    slot = limits.least_slot + SLACK * pace * (1 << (batches - 1).bit_length())
     if slot > limits.longest_slot:
         raise ModelRefused("the model is refused: it is too slow for the windows that it would meet; make it smaller")
     return slot
@@ -79,7 +79,7 @@ def votes(box: Sandbox, patients: HeldOut, pace: float, slot: float) -> Iterator
     """
     deadline = time.monotonic() + slot
     for windows, labels in patients.each():
-        share = max(LEAST_SHARE, 4 * SLACK * pace * math.ceil(len(labels) / BATCH))
+        share = max(LEAST_SHARE, 2 * SLACK * pace * math.ceil(len(labels) / BATCH))
         yield vote(labels, _answers(box, windows, min(deadline, time.monotonic() + share)), patients.spec.classes)
     time.sleep(max(0.0, deadline - time.monotonic()))
 

@@ -29,7 +29,7 @@ class Limits:
         start_seconds: wall time until the sandbox is up.
         load_seconds: wall time for checking and loading the model.
         probe_seconds: wall time for the answers on public windows.
-        longest_slot: seconds of wall time that the answers on patients may be allotted.
+        least_slot, longest_slot: seconds of wall time that the answers on patients are allotted, at the least and at the most.
     """
 
     memory_bytes: int = 1 << 30
@@ -37,4 +37,5 @@ class Limits:
     start_seconds: float = 60.0
     load_seconds: float = 30.0
     probe_seconds: float = 20.0
+    least_slot: float = 2.0
     longest_slot: float = 256.0

@@ -83,22 +83,20 @@ class Description:
         return np.concatenate(parts, axis=-1)
 
     def together(self, values: NDArray[np.float32]) -> NDArray[np.complex128]:
-        """``(n, bands, pairs)``: how alike each pair of channels moves in each band; the mean over many windows is their coherence."""
-        spectrum = np.fft.rfft(_apart(values)[2], axis=-1)
-        first, second = np.tril_indices(self.spec.channels, -1)
-        cross = np.add.reduceat(spectrum[:, first] * spectrum[:, second].conj(), self.edges[:-1], axis=-1)
-        power = np.add.reduceat(np.square(np.abs(spectrum)), self.edges[:-1], axis=-1)
-        return np.asarray(np.swapaxes(cross / np.sqrt(power[:, first] * power[:, second] + 1e-12), 1, 2))
+        """``(n, bands, channels, channels)``: each band's share of the energy, and how the channels move together in it."""
+        spectrum = np.fft.rfft(_apart(values)[2], axis=-1) * (2**0.5 / self.spec.samples)
+        cross = np.einsum("ncf,ndf->nfcd", spectrum, spectrum.conj())
+        return np.asarray(np.add.reduceat(cross, self.edges[:-1], axis=1))
 
     def coherence(self, together: NDArray[np.complex128]) -> NDArray[np.complex128]:
-        """Cholesky factors ``(frequencies, channels, channels)`` of mean ``(bands, pairs)``, wherever noise has taken it."""
+        """Cholesky factors ``(frequencies, channels, channels)`` of a mean of `together`, wherever noise has taken it, at power 1."""
         channels = self.spec.channels
-        first, second = np.tril_indices(channels, -1)
-        bands = np.zeros((self.bands, channels, channels), dtype=np.complex128)
-        bands[:, first, second] = together
-        bands += np.conj(np.swapaxes(bands, 1, 2)) + np.eye(channels)
+        cross = positive(together, least=1e-6)
+        power = np.sqrt(np.einsum("bcc->bc", cross).real)
+        alike = cross / (power[:, :, None] * power[:, None, :])
         whole = np.tile(np.eye(channels, dtype=np.complex128), (self.spec.samples // 2 + 1, 1, 1))
-        whole[self.edges[0] :] = np.repeat(positive(bands, least=1e-3), np.diff(self.edges), axis=0)
+        # A little noise of its own keeps each channel's factor defined where channels repeat each other.
+        whole[self.edges[0] :] = np.repeat(0.999 * alike + 0.001 * np.eye(channels), np.diff(self.edges), axis=0)
         return np.asarray(np.linalg.cholesky(whole))
 
     def realise(self, wanted: Floats, coherence: NDArray[np.complex128], rng: np.random.Generator) -> Floats:

@@ -28,8 +28,9 @@ SPREAD = 1.5
 FURTHEST = 4.0
 """So many of these at most: what lies further, and may belong to one patient, counts as this far."""
 
-ROOM = 0.8
-"""Share of the bound on a person's contribution that a window's first moments would take if all of it lay at `SPREAD`."""
+ROOM, COARSE_ROOM = 0.2, 0.6
+"""Norm of a window's first moments if all of it lay at `SPREAD`. Without noise nobody needs to be scaled down; with noise, numbers that are
+small beside it say nothing."""
 
 
 @dataclass(frozen=True)
@@ -86,7 +87,7 @@ class JointMoments:
 
     @property
     def _scale(self) -> float:
-        return float(ROOM / self._size**0.5)
+        return float((COARSE_ROOM if self.description.coarse else ROOM) / self._size**0.5)
 
     def features(self, values: NDArray[np.float32]) -> Floats:
         """``(n, d)`` of windows ``(n, channels, samples)``."""
@@ -94,22 +95,24 @@ class JointMoments:
         first, second = np.tril_indices(self._size)
         # In a symmetric matrix what is off the diagonal stands twice.
         products = described[:, first] * described[:, second] * np.where(first == second, 1.0, 2**0.5)
-        together = self.description.together(values).reshape(len(values), -1) * (self._scale / 2**0.5)
-        return np.concatenate([described, products, together.real, together.imag], axis=1)
+        parts = [described, products]
+        if self.description.spec.channels > 1:
+            together = self.description.together(values).reshape(len(values), -1) * ROOM
+            parts += [together.real, together.imag]
+        return np.concatenate(parts, axis=1)
 
     def distribution(self, mean: Floats) -> tuple[Gaussian, NDArray[np.complex128]]:
         """The normal distribution of descriptions, and the factors of coherence, that a mean of such features says."""
-        size, channels = self._size, self.description.spec.channels
-        pairs = self.description.bands * channels * (channels - 1) // 2
-        flat, products, real, imaginary = np.split(mean, np.cumsum([size, size * (size + 1) // 2, pairs]))
+        size, channels, bands = self._size, self.description.spec.channels, self.description.bands
+        flat, products, rest = np.split(mean, [size, size + size * (size + 1) // 2])
         centre = np.clip(flat / self._scale, -FURTHEST, FURTHEST)
         first, second = np.tril_indices(size)
         square = np.zeros((size, size))
         square[first, second] = square[second, first] = products / np.where(first == second, 1.0, 2**0.5) / self._scale**2
         cov = positive(square - np.outer(centre, centre), least=1e-6, most=size * FURTHEST)
-        together = np.empty((self.description.bands, pairs // self.description.bands), dtype=np.complex128)
-        together.real, together.imag = real.reshape(together.shape), imaginary.reshape(together.shape)
-        together /= self._scale / 2**0.5
+        together = np.tile(np.eye(channels, dtype=np.complex128), (bands, 1, 1))
+        if channels > 1:
+            together.real, together.imag = rest.reshape(2, bands, channels, channels) / ROOM
         usual = np.tile(self.description.usual, channels)
         return Gaussian(centre * SPREAD + usual, cov * SPREAD**2), self.description.coherence(together)
 

@@ -91,7 +91,9 @@ class Jobs:
         """
         found = self.find(job)
         if found.state in (State.QUEUED, State.RUNNING, State.DONE):
-            raise ConfigError(f"the job {job} is {found.state}; only what was cancelled, failed or crashed is taken up again")
+            raise ConfigError(
+                f"the job {job} is {found.state}; only what was cancelled, failed or crashed is taken up again"
+            )
         (found.folder / CANCEL_FILE).unlink(missing_ok=True)
         return self._queue(found) if found.by_daemon else self._spawn(found)
 

@@ -197,6 +197,12 @@ def load_online(home: Home) -> KeySigner:
     return load_key(home.credential(home.keys / ONLINE_FILE), None)
 
 
+def create_online(folder: Path) -> KeySigner:
+    """The daemon's key, ``online.pem`` in `folder`; one that is there is used."""
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return _load_or_create(folder / ONLINE_FILE, None, ED25519)
+
+
 def create_person(folder: Path, name: str, passphrase: str) -> tuple[Signer, ...]:
     """One person's two keys, ``NAME.pem`` and ``NAME-ml-dsa.pem``; those that are there are used.
 
@@ -264,7 +270,7 @@ def backup_passphrase() -> str:
 def _make_keys(home: Home, passphrase: str) -> tuple[tuple[Signer, ...], KeySigner]:
     if home.root_file.exists():
         raise ConfigError(f"{home.root_file} exists already; partners have pinned it, so it is not replaced")
-    return create_person(home.keys, BUILDER, passphrase), _load_or_create(home.keys / ONLINE_FILE, None, ED25519)
+    return create_person(home.keys, BUILDER, passphrase), create_online(home.keys)
 
 
 def _load_or_create(path: Path, passphrase: str | None, algorithm: str) -> KeySigner:

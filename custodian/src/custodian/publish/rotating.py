@@ -22,8 +22,10 @@ from tuf.api.metadata import Root
 from custodian.config import Home
 from custodian.publish.keys import (
     BUILDER,
+    ONLINE_FILE,
     ROOT_PROPOSAL_FILE,
     ROOT_VALID_DAYS,
+    create_online,
     create_person,
     load_online,
     load_person,
@@ -33,7 +35,7 @@ from custodian.publish.keys import (
 )
 from stimset.errors import ConfigError, ContentMismatch, FormatError, SignatureInvalid, VerificationError
 from stimset.roots import TrustedRoot, draft_root, fingerprint_of, public_key, read_metadata, read_root, sign_metadata
-from stimset.signing import PublicKey
+from stimset.signing import PublicKey, load_key
 from stimset.verifying import VerifiedRelease, verify
 
 NEXT_FOLDER = "next"
@@ -46,6 +48,7 @@ def propose_next_root(
     officer: Sequence[PublicKey] = (),
     recovery: Sequence[PublicKey] = (),
     new_keys: bool = False,
+    new_online: bool = False,
     now: datetime | None = None,
     valid_days: int = ROOT_VALID_DAYS,
 ) -> Path | None:
@@ -57,6 +60,7 @@ def propose_next_root(
         officer: another officer's keys, or those of a first one; empty: as before.
         recovery: other recovery keys; empty: as before.
         new_keys: make new builder's keys too; the old ones are kept in ``keys/old-VERSION``.
+        new_online: make a new key for the daemon; the old one is kept beside those.
         now: the moment; the clock's where None.
         valid_days: until the new root expires.
 
@@ -78,7 +82,8 @@ def propose_next_root(
     if len({key.raw for key in (*keys, *spare)}) != len(keys) + len(spare):
         raise ConfigError("builder, officer and recovery must hold different keys; one key stands twice")
     expires = (now or datetime.now(UTC)) + timedelta(days=valid_days)
-    draft = draft_root(keys, load_online(home).public, expires=expires, version=old.version + 1, recovery=spare)
+    online = create_online(home.keys / NEXT_FOLDER) if new_online else load_online(home)
+    draft = draft_root(keys, online.public, expires=expires, version=old.version + 1, recovery=spare)
     signers = {signer.keyid: signer for signer in (*builder, *following)}
     data = sign_metadata(draft, list(signers.values()))
     path = home.root / ROOT_PROPOSAL_FILE
@@ -111,20 +116,27 @@ def install_next_root(home: Home, data: bytes, passphrase: str) -> str:
     following = trusted.successor(current, data)
     coming = home.keys / NEXT_FOLDER
     if coming.is_dir():
-        new = load_person(coming, BUILDER, passphrase)
-        if {signer.keyid for signer in new} <= set(following.keys):
-            kept = home.keys / f"old-{trusted.version}"
-            kept.mkdir(mode=0o700)
-            for path in sorted(coming.iterdir()):
-                if (home.keys / path.name).exists():
-                    (home.keys / path.name).rename(kept / path.name)
-                path.rename(home.keys / path.name)
+        _take_over(home, coming, following, passphrase, home.keys / f"old-{trusted.version}")
         shutil.rmtree(coming)
     home.channel.mkdir(mode=0o700, exist_ok=True)
     write_whole(home.channel / f"{trusted.version}.root.json", current)
     write_whole(home.root_file, data)
     proposal.unlink()
     return fingerprint_of(data)
+
+
+def _take_over(home: Home, coming: Path, root: TrustedRoot, passphrase: str, kept: Path) -> None:
+    """Put those of the new keys that the root names in their place, and the old ones into `kept`."""
+    online = coming / ONLINE_FILE
+    person = sorted(path for path in coming.iterdir() if path != online)
+    named = [online] if online.exists() and load_key(online, None).keyid in root.online else []
+    if person and {signer.keyid for signer in load_person(coming, BUILDER, passphrase)} <= set(root.keys):
+        named += person
+    kept.mkdir(mode=0o700, exist_ok=True)
+    for path in named:
+        if (home.keys / path.name).exists():
+            (home.keys / path.name).rename(kept / path.name)
+        path.rename(home.keys / path.name)
 
 
 def verify_own(home: Home, folder: Path) -> VerifiedRelease:

@@ -32,7 +32,7 @@ class Limits:
     Attributes:
         token_seconds: until the token dies unused.
         idle_seconds: until a session ends by itself, counted from the last request.
-        request_seconds: for one connection, from its first byte to the last one of the answer's beginning.
+        request_seconds: for a connection to say its first byte, and from there to the last one of the request.
         request_bytes: of one request, head and body.
         connections: at once; further ones are closed unread.
     """

@@ -13,7 +13,7 @@ Usage::
 from __future__ import annotations
 
 import hmac
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
@@ -170,8 +170,7 @@ class Desk:
                 )
             self.has_report(proposal)
             approve(proposal, self._officer, self._passphrase)
-            if self._home is not None:
-                record_approval(self._home, proposal.name, digest, _signers(proposal.folder))
+            self._note(lambda home: record_approval(home, proposal.name, digest, _signers(proposal.folder)))
             return self._decided(Decision(proposal.name, True, digest, proposal.folder))
 
     def reject(self, name: str, digest: str, *, reason: str) -> Decision:
@@ -184,9 +183,8 @@ class Desk:
         """
         with self._deciding(name, digest) as proposal:
             reject(proposal, self._officer, self._passphrase, reason)
-            if self._home is not None:
-                install_rejection(self._home, proposal.folder)
-            return self._decided(Decision(proposal.name, False, digest, None if self._home is not None else proposal.folder))
+            noted = self._note(lambda home: install_rejection(home, proposal.folder))
+            return self._decided(Decision(proposal.name, False, digest, None if noted else proposal.folder))
 
     @contextmanager
     def _deciding(self, name: str, digest: str) -> Iterator[Proposal]:
@@ -199,6 +197,19 @@ class Desk:
             if not hmac.compare_digest(proposal.digest.encode(), digest.encode()):
                 raise ContentMismatch(f"{name} was changed while you looked at it; read it again")
             yield proposal
+
+    def _note(self, tell: Callable[[Home], object]) -> bool:
+        """Let the custodian's home on this machine know at once, where there is one.
+
+        The decision stands either way: what can't be noted now, 'release publish' notes from what was signed.
+        """
+        if self._home is None:
+            return False
+        try:
+            tell(self._home)
+        except StimsetError:
+            return False
+        return True
 
     def _decided(self, decision: Decision) -> Decision:
         self.decisions.append(decision)

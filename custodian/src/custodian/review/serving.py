@@ -1,6 +1,6 @@
 """The sockets of the review page: the standard library's HTTP server, on loopback, with every request bounded.
 
-One connection carries one request (HTTP/1.0), of at most `Limits.request_bytes` and `Limits.request_seconds` in all, at most
+One connection carries one request (HTTP/1.0), of at most `Limits.request_bytes` and `Limits.request_seconds`, at most
 `Limits.connections` at once; a slow or a talkative peer costs one thread for a few seconds. Nothing is logged here, since a line would
 hold the token or the session's place.
 
@@ -151,10 +151,13 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 class _Bounded(io.RawIOBase):
-    """A connection's bytes, up to a number and until a moment; then it is as if the peer had hung up."""
+    """A connection's bytes, up to a number and until a moment; then it is as if the peer had hung up.
+
+    The time begins anew with the first byte: browsers open connections before they have something to say.
+    """
 
     def __init__(self, connection: socket.socket, limits: Limits) -> None:
-        self._connection = connection
+        self._connection, self._limits = connection, limits
         self._left = limits.request_bytes
         self._until = time.monotonic() + limits.request_seconds
 
@@ -170,5 +173,7 @@ class _Bounded(io.RawIOBase):
             count = self._connection.recv_into(memoryview(buffer)[: self._left])
         except TimeoutError:
             return 0
+        if self._left == self._limits.request_bytes:
+            self._until = time.monotonic() + self._limits.request_seconds
         self._left -= count
         return count

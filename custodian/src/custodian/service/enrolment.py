@@ -84,7 +84,9 @@ def enrol(
     parsed = pki.read_request(request)
     _compare(parsed.fingerprint, key_fingerprint)
     certificate = pki.issue_client(pki.load_authority(home.tls), parsed, name, days)
-    return _leave(home, name, out, certificate, parsed.fingerprint, address, lambda table: table.add(name, certificate, series))
+    return _leave(
+        home, name, out, certificate, parsed.fingerprint, address, lambda table: table.add(name, certificate, series)
+    )
 
 
 def pin(
@@ -142,9 +144,14 @@ def renew(
         certificate, fingerprint = pki.read_pinned(pinned)
     else:
         parsed = _present(home, name) if request is None else pki.read_request(request)
-        certificate, fingerprint = pki.issue_client(pki.load_authority(home.tls), parsed, name, days), parsed.fingerprint
+        certificate, fingerprint = (
+            pki.issue_client(pki.load_authority(home.tls), parsed, name, days),
+            parsed.fingerprint,
+        )
     _compare(fingerprint, key_fingerprint)
-    return _leave(home, name, out, certificate, fingerprint, address, lambda table: table.renew(name, certificate, overlap))
+    return _leave(
+        home, name, out, certificate, fingerprint, address, lambda table: table.renew(name, certificate, overlap)
+    )
 
 
 def _compare(found: str, heard: str | None) -> None:
@@ -161,7 +168,9 @@ def _present(home: Home, name: str) -> pki.Request:
     certificate = x509.load_pem_x509_certificate(held[-1].encode())
     key = certificate.public_key()
     if not pki.partner_names(certificate) or not isinstance(key, ec.EllipticCurvePublicKey):
-        raise ConfigError(f"partner '{name}' has a certificate of its own authority; give its next one by --certificate")
+        raise ConfigError(
+            f"partner '{name}' has a certificate of its own authority; give its next one by --certificate"
+        )
     return pki.Request(key, pki.key_fingerprint(key))
 
 

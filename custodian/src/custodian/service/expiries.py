@@ -50,7 +50,14 @@ def expiries(home: Home, partners: Partners, releases: ReleaseStore | None = Non
     Raises:
         ConfigError, FormatError, TransportError: something can't be read.
     """
-    return sorted([*_certificates(home), *_channel(home), *_partners(partners), *_releases(releases or ReleaseStore(home.releases))])
+    return sorted(
+        [
+            *_certificates(home),
+            *_channel(home),
+            *_partners(partners),
+            *_releases(releases or ReleaseStore(home.releases)),
+        ]
+    )
 
 
 def _certificates(home: Home) -> Iterator[Expiry]:

@@ -41,7 +41,9 @@ class Metrics:
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
         made: dict[str, Any] = {"registry": self.registry}
-        self.calls = Counter("stimset_calls", "Calls that ended, by method and gRPC status.", ["method", "code"], **made)
+        self.calls = Counter(
+            "stimset_calls", "Calls that ended, by method and gRPC status.", ["method", "code"], **made
+        )
         self.seconds = Histogram("stimset_call_seconds", "How long calls took.", ["method"], buckets=_SECONDS, **made)
         self.sent = Counter("stimset_sent_bytes", "Bytes of answers.", **made)
         self.open = Gauge("stimset_calls_open", "Calls that are being answered.", **made)
@@ -54,7 +56,9 @@ class Metrics:
 
     def queue(self, length: Callable[[], int]) -> None:
         """Say who knows how many records wait to be written into the log."""
-        Gauge("stimset_log_queue", "Groups of records that wait to be written.", registry=self.registry).set_function(length)
+        Gauge("stimset_log_queue", "Groups of records that wait to be written.", registry=self.registry).set_function(
+            length
+        )
 
     def listen(self, address: str) -> Listener:
         """Answer Prometheus on this address, in a thread.

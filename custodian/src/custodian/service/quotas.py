@@ -49,7 +49,9 @@ class Quotas:
         if not allowed:
             wait = (1.0 - tokens) / self._per_second
             raise Busy(
-                f"you may make {self._limits.calls_per_minute:g} calls a minute; the next one in {wait:.1f} s", "rate", wait
+                f"you may make {self._limits.calls_per_minute:g} calls a minute; the next one in {wait:.1f} s",
+                "rate",
+                wait,
             )
 
     @contextmanager

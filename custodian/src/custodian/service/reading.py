@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 
 from stimset.pieces import PIECE_BYTES, framed
 
 _NOWAIT = getattr(os, "RWF_NOWAIT", None)  # Linux
 
 
-async def pieces(descriptor: int, position: int, end: int) -> AsyncIterator[bytes]:
+async def pieces(descriptor: int, position: int, end: int) -> AsyncGenerator[bytes, None]:
     """The file's bytes from `position` to `end` as messages of 1 byte to 1 MiB; it ends early where the file does.
 
     One buffer of 1 MiB is held, however slowly the messages are taken.

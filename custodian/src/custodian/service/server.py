@@ -229,4 +229,6 @@ def _announced(home: Home, address: str, listener: Listener | None, version: str
     try:
         yield
     finally:
-        home.daemon_file.unlink(missing_ok=True)
+        with contextlib.suppress(OSError, ValueError):
+            if json.loads(home.daemon_file.read_bytes()).get("pid") == os.getpid():  # not that of a daemon beside us
+                home.daemon_file.unlink()

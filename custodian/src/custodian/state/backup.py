@@ -40,6 +40,8 @@ _MAGIC = b"stimset keys 1\n"
 _FOLDERS = ("channel", "releases", "withdrawn", "proposals", "rejected")
 _PRIVATE = (
     "cohort",
+    "evaluation",
+    "evaluations",
     "teacher",
     "candidates",
     "audits",

@@ -1,0 +1,73 @@
+"""Federated training by Flower on this machine: a server and one process for each site, over gRPC on the loopback address."""
+
+from __future__ import annotations
+
+import json
+import socket
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+from baselines.environments import Environment, last_line, stop
+from baselines.fedavg import Task, with_weights
+from numpy.typing import NDArray
+from torch import nn
+
+from stimset.errors import ConfigError
+
+SCRIPT = "flower_side.py"
+LOOPBACK = "127.0.0.1"
+FINAL = "final.npz"
+TICK_SECONDS = 0.2
+TIMEOUT_SECONDS = 1800.0
+
+Site = tuple[NDArray[np.float32], NDArray[np.int64]]
+
+
+def train_by_flower(environment: Environment, task: Task, sites: Sequence[Site], *, timeout_s: float = TIMEOUT_SECONDS) -> nn.Module:
+    """The network after all rounds.
+
+    Args:
+        environment: with Flower in it.
+        task: what the sites agree on.
+        sites: each one's windows ``(n, channels, samples)`` and labels ``(n,)``.
+        timeout_s: after which everything is stopped.
+
+    Raises:
+        ConfigError: Flower is not there, or a process failed, or it took too long.
+    """
+    environment.make()
+    with tempfile.TemporaryDirectory(prefix="stimset-flower-") as name:
+        folder = Path(name)
+        (folder / "task.json").write_text(json.dumps({"task": asdict(task), "sites": len(sites)}))
+        for number, (values, labels) in enumerate(sites):
+            np.savez(folder / f"site-{number}.npz", values=values, labels=labels)
+        address = f"{LOOPBACK}:{_free_port()}"
+        logs = [folder / "server.log", *(folder / f"site-{number}.log" for number in range(len(sites)))]
+        roles = [("server", address, name), *(("site", address, name, str(number)) for number in range(len(sites)))]
+        processes = [environment.start(SCRIPT, *role, log=log) for role, log in zip(roles, logs, strict=True)]
+        try:
+            ends = time.monotonic() + timeout_s
+            while processes[0].poll() is None:
+                for process, log in zip(processes, logs, strict=True):
+                    if process.poll():
+                        raise ConfigError(f"Flower: {log.stem} failed: {last_line(log)}")
+                if time.monotonic() > ends:
+                    raise ConfigError(f"Flower took more than {timeout_s:.0f} s and was stopped")
+                time.sleep(TICK_SECONDS)
+        finally:
+            stop(processes)
+        if not (folder / FINAL).is_file():
+            raise ConfigError(f"Flower: the server failed: {last_line(logs[0])}")
+        with np.load(folder / FINAL, allow_pickle=False) as file:
+            weights = [file[key] for key in file.files]
+    return with_weights(task.network(), weights).eval()
+
+
+def _free_port() -> int:
+    with socket.socket() as one:
+        one.bind((LOOPBACK, 0))
+        return int(one.getsockname()[1])
