@@ -21,7 +21,7 @@ FUZZ_SECONDS ?= 20
 # Two processes with two threads each on two cores run ten times slower than with one each.
 export OMP_NUM_THREADS := 1
 
-.PHONY: help setup demo demo-federated test test-slow check bench bench-paper bench-excite fuzz wheelhouse fmt stubs clean
+.PHONY: help setup demo demo-federated test test-slow check bench bench-paper bench-excite bench-pull soak fuzz wheelhouse fmt stubs clean
 
 help: ## print this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1@\2/p' $(firstword $(MAKEFILE_LIST)) | column -t -s @ 2>/dev/null \
@@ -74,6 +74,12 @@ bench-paper: $(STAMP) ## recipes x students beside true data and noise, quick fo
 
 bench-excite: $(STAMP) ## stimuli per second: the published loop and ours, in turns on one core
 	@$(MAKE) bench BENCH=excite
+
+bench-pull: $(STAMP) ## one pull of 2 GiB beside nginx and curl, in turns, and 50 partners at once; sooner: ARGS="--mib 256"
+	@$(MAKE) bench BENCH=pull
+
+soak: $(STAMP) ## 200 pulls under SIGKILLs, bad lines, full disks and a clock that jumps, to build/soak; two minutes: ARGS=--quick
+	$(BIN)/python tests/soak/run.py $(ARGS)
 
 fuzz: $(STAMP) ## 200,000 mutants of everything that comes from outside, then atheris on each kind, to build/fuzz
 	$(BIN)/python tests/fuzz/run.py $(ARGS)

@@ -60,7 +60,9 @@ class TestCompose:
     document = yaml.safe_load((CONTAINERS / "compose.yaml").read_text())
 
     def test_it_is_as_the_specification_says(self):
-        models = pytest.importorskip("compose_spec.models", reason="the compose specification is not here (PyPI: compose-spec)")
+        models = pytest.importorskip(
+            "compose_spec.models", reason="the compose specification is not here (PyPI: compose-spec)"
+        )
         assert set(models.ComposeSpecification.model_validate(self.document).services) == {"custodian", "consumer"}
 
     @pytest.mark.parametrize("name", ["custodian", "consumer"])
@@ -81,14 +83,18 @@ class TestKubernetes:
     @pytest.mark.parametrize("version", VERSIONS)
     @pytest.mark.parametrize("folder", ["base", "overlays/hospital"])
     def test_every_document_is_as_the_schemas_say(self, folder, version):
-        checker = pytest.importorskip("kubernetes_validate", reason="the schemas are not here (PyPI: kubernetes-validate)")
+        checker = pytest.importorskip(
+            "kubernetes_validate", reason="the schemas are not here (PyPI: kubernetes-validate)"
+        )
         documents = list(kustomized(KUBERNETES / folder))
         assert {d["kind"] for d in documents} >= {"StatefulSet", "Service", "NetworkPolicy", "PersistentVolumeClaim"}
         for document in documents:
             checker.validate(document, version, strict=True)
 
     def test_a_misspelt_field_is_found(self):
-        checker = pytest.importorskip("kubernetes_validate", reason="the schemas are not here (PyPI: kubernetes-validate)")
+        checker = pytest.importorskip(
+            "kubernetes_validate", reason="the schemas are not here (PyPI: kubernetes-validate)"
+        )
         document = next(d for d in kustomized(KUBERNETES / "base") if d["kind"] == "StatefulSet")
         document["spec"]["replica"] = 1
         with pytest.raises(checker.ValidationError):
@@ -111,7 +117,9 @@ class TestKubernetes:
             assert container["securityContext"] == {
                 "allowPrivilegeEscalation": False, "readOnlyRootFilesystem": True, "capabilities": {"drop": ["ALL"]},
             }  # fmt: skip
-            assert {mount["name"] for mount in container["volumeMounts"]} <= {volume["name"] for volume in pod["volumes"]}
+            assert {mount["name"] for mount in container["volumeMounts"]} <= {
+                volume["name"] for volume in pod["volumes"]
+            }
 
     def test_the_daemon_sees_no_key_but_its_own_and_nothing_of_patients(self):
         pod = dict(pods())["custodian"]
@@ -120,7 +128,9 @@ class TestKubernetes:
         assert covered == {f"{home}/{name}" for name in ("keys", "cohort", "teacher", "candidates", "tls/ca.key")}
 
     def test_nobody_but_partners_and_prometheus_gets_in_and_nothing_out(self):
-        policies = {d["metadata"]["name"]: d["spec"] for d in kustomized(KUBERNETES / "base") if d["kind"] == "NetworkPolicy"}
+        policies = {
+            d["metadata"]["name"]: d["spec"] for d in kustomized(KUBERNETES / "base") if d["kind"] == "NetworkPolicy"
+        }
         ports = [rule["ports"][0]["port"] for rule in policies["custodian"]["ingress"]]
         assert ports == [7443, 9464]
         assert not policies["custodian"].get("egress")
@@ -132,7 +142,9 @@ def test_the_partners_image_is_built_and_runs(tmp_path):
     """By buildah over a Debian root file system that mmdebstrap makes: no registry takes part."""
     missing = [tool for tool in ("buildah", "mmdebstrap") if shutil.which(tool) is None]
     if missing or os.geteuid():
-        pytest.skip(f"needs root, and {' and '.join(missing) or 'nothing else'} (Debian: apt-get install buildah mmdebstrap)")
+        pytest.skip(
+            f"needs root{', ' * bool(missing)}{', '.join(missing)} (Debian: apt-get install buildah mmdebstrap)"
+        )
     environment = os.environ | {
         "STORAGE_DRIVER": "vfs", "BUILDAH_ISOLATION": "chroot", "PYTHON": sys.executable,
         "CONTAINERS_STORAGE_CONF": str(tmp_path / "storage.conf"),
@@ -150,10 +162,14 @@ def test_the_partners_image_is_built_and_runs(tmp_path):
     call("sh", ROOT / "deploy/wheelhouse/build.sh", "--side", "consumer", "--out", wheelhouse)
     base = call(CONTAINERS / "base.sh").splitlines()[-1]
     file = CONTAINERS / "consumer.Containerfile"
-    call("buildah", "build", "--quiet", "--format", "docker", "-f", file, "--build-arg", f"BASE={base}", "-t", "stimset-consumer", wheelhouse)
+    options = ("--quiet", "--format", "docker", "--build-arg", f"BASE={base}", "-t", "stimset-consumer")
+    call("buildah", "build", *options, "-f", file, wheelhouse)
     container = call("buildah", "from", "localhost/stimset-consumer")
     assert "Usage" in call("buildah", "run", container, "--", "consumer", "--help")
     assert call("buildah", "run", container, "--", "id", "-u") == "10001"
-    assert call("buildah", "run", container, "--", "sh", "-c", "touch /opt/stimset/x 2>/dev/null || echo refused") == "refused"
-    absent = call("buildah", "run", container, "--", "sh", "-c", "for tool in gcc cc make pip pip3 apt-get; do command -v $tool; done; echo none")
-    assert absent == "none"
+    assert (
+        call("buildah", "run", container, "--", "sh", "-c", "touch /opt/stimset/x 2>/dev/null || echo refused")
+        == "refused"
+    )
+    look = "for tool in gcc cc make pip pip3 apt-get; do command -v $tool; done; echo none"
+    assert call("buildah", "run", container, "--", "sh", "-c", look) == "none"

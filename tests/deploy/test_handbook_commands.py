@@ -43,7 +43,9 @@ def test_a_command_is_as_the_handbook_writes_it(words):
     if nested := getattr(command, "commands", None):
         assert {word for word in rest if word != "|"} <= set(nested), f"there is no {' '.join(words)}"
         return
-    known = {option for parameter in command.params for option in (*parameter.opts, *parameter.secondary_opts)} | {"--help"}
+    known = {option for parameter in command.params for option in (*parameter.opts, *parameter.secondary_opts)} | {
+        "--help"
+    }
     # What follows the name of a job is the job's own.
     own = rest if command.name != "start" else [word for word in rest if word == "--by-daemon"]
     assert {word for word in own if word.startswith("-")} <= known

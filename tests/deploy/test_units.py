@@ -41,7 +41,14 @@ def hidden(unit: Path) -> set[str]:
 @needs_systemd
 @pytest.mark.parametrize(("name", "most"), EXPOSURE.items())
 def test_systemd_finds_little_exposed(name, most):
-    command = ["systemd-analyze", "security", "--offline=true", f"--threshold={most}", "--no-pager", UNITS / f"{name}.service"]
+    command = [
+        "systemd-analyze",
+        "security",
+        "--offline=true",
+        f"--threshold={most}",
+        "--no-pager",
+        UNITS / f"{name}.service",
+    ]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60)
     if "Unknown option" in done.stderr or "unrecognized option" in done.stderr:
         pytest.skip("this systemd-analyze judges no files (systemd 250 or later does)")
@@ -69,7 +76,14 @@ def test_systemd_understands_every_line(tmp_path):
 
 
 def test_what_is_private_is_hidden_from_the_daemon():
-    private = {HOME.keys, HOME.cohort, HOME.teacher, HOME.root / "candidates", HOME.tls / "ca.key", HOME.tls / "server.key"}
+    private = {
+        HOME.keys,
+        HOME.cohort,
+        HOME.teacher,
+        HOME.root / "candidates",
+        HOME.tls / "ca.key",
+        HOME.tls / "server.key",
+    }
     assert {str(path) for path in private} <= hidden(DAEMON)
 
 
@@ -102,13 +116,17 @@ def test_the_daemon_tells_its_manager_how_it_is(tmp_path):
             "CUSTODIAN_HOME": str(home.root),
         }  # fmt: skip
         program = [Path(sys.executable).with_name("custodian"), "serve", "--address", "127.0.0.1:0", "--metrics", ""]
-        with subprocess.Popen(program, env=environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as daemon:
+        with subprocess.Popen(
+            program, env=environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+        ) as daemon:
             try:
                 assert manager.recv(100) == b"READY=1"
                 assert daemon.stdout is not None
                 address = daemon.stdout.readline().split()[-1]
                 assert {manager.recv(100) for _ in range(3)} == {b"WATCHDOG=1"}
-                assert [entry.release_id for entry in world.client(address).list_releases()] == [world.release.folder.name]
+                assert [entry.release_id for entry in world.client(address).list_releases()] == [
+                    world.release.folder.name
+                ]
                 daemon.terminate()
                 while (heard := manager.recv(100)) == b"WATCHDOG=1":
                     pass

@@ -38,7 +38,11 @@ class TestRefusals:
         """A wheelhouse without wheels: it is whole, and nothing can be installed from it."""
         folder = tmp_path / "wheelhouse"
         (folder / "wheels").mkdir(parents=True)
-        for name, text in {"SIDE": "consumer\n", "requirements.txt": "stimset-consumer==0.1.0\n", "constraints.txt": ""}.items():
+        for name, text in {
+            "SIDE": "consumer\n",
+            "requirements.txt": "stimset-consumer==0.1.0\n",
+            "constraints.txt": "",
+        }.items():
             (folder / name).write_text(text)
         shutil.copy(SCRIPTS / "install.sh", folder)
         sums(folder)
@@ -92,21 +96,33 @@ class TestRefusals:
 def test_the_partners_side_is_installed_without_an_index(tmp_path):
     wheelhouse = tmp_path / "wheelhouse"
     build = ["sh", SCRIPTS / "build.sh", "--side", "consumer", "--out", wheelhouse]
-    done = subprocess.run(build, capture_output=True, text=True, timeout=900, env=os.environ | {"PYTHON": sys.executable})
+    done = subprocess.run(
+        build, capture_output=True, text=True, timeout=900, env=os.environ | {"PYTHON": sys.executable}
+    )
     assert done.returncode == 0, done.stderr[-2000:]
     told = done.stdout.split()[-1]
     names = {path.name.partition("-")[0] for path in (wheelhouse / "wheels").iterdir()}
     assert {"stimset", "stimset_consumer", "grpcio", "pip"} <= names
     assert not {"torch", "scikit_learn", "stimset_custodian"} & names
     # No index, no cache, no network's name service: whatever it installs it has.
-    offline = {"PIP_INDEX_URL": "http://127.0.0.1:9/", "PIP_EXTRA_INDEX_URL": "", "PIP_FIND_LINKS": "", "HOME": str(tmp_path)}
+    offline = {
+        "PIP_INDEX_URL": "http://127.0.0.1:9/",
+        "PIP_EXTRA_INDEX_URL": "",
+        "PIP_FIND_LINKS": "",
+        "HOME": str(tmp_path),
+    }
     prefix = tmp_path / "env"
     done = install(wheelhouse, "--prefix", prefix, "--sum", told, **offline)
     assert done.returncode == 0, done.stderr
     assert not list((prefix / "bin").glob("pip*"))
     pinned = ("--root", GOLDEN / "root.json", "--fingerprint", (GOLDEN / "fingerprint.txt").read_text().strip())
     verify = [prefix / "bin" / "consumer", "verify", GOLDEN / "one-signal-0001", *pinned]
-    assert subprocess.run(verify, capture_output=True, timeout=120, env={"PATH": "/usr/bin:/bin", "HOME": str(tmp_path)}).returncode == 0
+    assert (
+        subprocess.run(
+            verify, capture_output=True, timeout=120, env={"PATH": "/usr/bin:/bin", "HOME": str(tmp_path)}
+        ).returncode
+        == 0
+    )
     done = install(wheelhouse, "--prefix", prefix, **offline)
     assert done.returncode == 0, "an upgrade over itself works"
     assert not prefix.with_name("env.old").exists()

@@ -20,7 +20,9 @@ from source_tree import ROOT
 
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.skipif(bool(missing()), reason=f"needs {missing()} (Debian: apt-get install mmdebstrap systemd-container)"),
+    pytest.mark.skipif(
+        bool(missing()), reason=f"needs {missing()} (Debian: apt-get install mmdebstrap systemd-container)"
+    ),
 ]
 CONSUMER = Path(sys.executable).with_name("consumer")
 HOME = "/var/lib/stimset/home"
@@ -46,7 +48,9 @@ def machine(tmp_path_factory, partner) -> Iterator[Machine]:
     folder = tmp_path_factory.mktemp("debian")
     medium = folder / "medium"
     build = ["sh", ROOT / "deploy/wheelhouse/build.sh", "--side", "custodian", "--out", medium]
-    subprocess.run(build, check=True, capture_output=True, timeout=1800, env={"PATH": "/usr/bin:/bin", "PYTHON": sys.executable})
+    subprocess.run(
+        build, check=True, capture_output=True, timeout=1800, env={"PATH": "/usr/bin:/bin", "PYTHON": sys.executable}
+    )
     root = Machine.unpack(folder)
     first, *others = handbook.block("clean-debian")
     Machine.before_boot(root, first)
@@ -76,7 +80,9 @@ def test_the_daemon_serves_under_the_units_own_hardening(machine):
     assert int(facts["VmRSS"].split()[0]) < 250 << 10
 
 
-@pytest.mark.parametrize("path", ["keys/online.pem", "keys/builder.pem", "tls/ca.key", "tls/server.key", "cohort", "/etc/stimset/passphrase"])
+@pytest.mark.parametrize(
+    "path", ["keys/online.pem", "keys/builder.pem", "tls/ca.key", "tls/server.key", "cohort", "/etc/stimset/passphrase"]
+)
 def test_the_daemon_does_not_see_what_it_does_not_need(machine, path):
     seen = f"nsenter -t {daemon(machine, 'MainPID')} -m -S $(id -u stimset) -- "
     name = path if path.startswith("/") else f"{HOME}/{path}"
@@ -94,11 +100,15 @@ def test_it_may_not_write_outside_its_home(machine):
 def test_a_new_key_restarts_the_daemon_with_it(machine):
     before = daemon(machine, "MainPID")
     machine.call("custodian certificate renew --now")
-    machine.call(f"for i in $(seq 60); do test $(systemctl show -p MainPID --value stimset-custodian) != {before} && break; sleep 1; done")
+    machine.call(
+        f"for i in $(seq 60); do test $(systemctl show -p MainPID --value stimset-custodian) != {before} && break; sleep 1; done"
+    )
     machine.call("for i in $(seq 60); do systemctl is-active --quiet stimset-custodian && break; sleep 1; done")
     assert daemon(machine, "ActiveState") == "active"
     assert daemon(machine, "MainPID") not in (before, "0")
-    given = f"nsenter -t {daemon(machine, 'MainPID')} -m -- sha256sum /run/credentials/stimset-custodian.service/server.key"
+    given = (
+        f"nsenter -t {daemon(machine, 'MainPID')} -m -- sha256sum /run/credentials/stimset-custodian.service/server.key"
+    )
     assert machine.call(given).stdout.split()[0] == machine.call(f"sha256sum {HOME}/tls/server.key").stdout.split()[0]
 
 

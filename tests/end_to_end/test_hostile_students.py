@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -15,6 +18,7 @@ from consumer import submit as submitting
 from consumer.cli import app as consumer_app
 from consumer.standing import current_root
 from custodian.cli import app as custodian_app
+from custodian.evaluation.receiving import Spool
 from stimset.errors import PolicyDenied
 
 FEW = ("external data by a path upwards", "endless loop", "truncated")
@@ -85,6 +89,27 @@ def test_a_hostile_model_is_refused_and_the_daemon_serves_on(world, tmp_path, na
     assert re.search(reason, refused(world, make(), tmp_path))
     with world.client(world.daemons[0].address) as client:
         assert client.list_releases()
+
+
+def test_a_worker_apart_answers_in_the_daemons_place(world, tmp_path):
+    """As it is run where the daemon's service is kept from windows and keys."""
+    model = tmp_path / "student.onnx"
+    model.write_bytes(student_models.by_mean(3.0, release="tiny-0001"))
+    command = [sys.executable, "-c", "from custodian.cli import main; main()", "evaluation", "work", "--home", world.home.root]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as worker:
+        try:
+            deadline = time.monotonic() + 60
+            while not Spool(world.home).attended and time.monotonic() < deadline:
+                time.sleep(0.05)
+            with world.client(world.daemons[0].address) as client:
+                report, found = submitting.submit(client, current_root(world.custodian), model)
+                assert report and found.release_id == "tiny-0001"
+            assert run(custodian_app, "evaluation", "work", "--once", "--home", world.home.root)[0] == 3
+        finally:
+            worker.terminate()
+        assert "acme: report" in worker.stderr.read()
+    assert not Spool(world.home).attended and not Spool(world.home).questions()
+    assert not list((world.home.evaluations / "answered").iterdir())
 
 
 def test_a_release_that_is_not_granted_is_not_evaluated_on(world, tmp_path):

@@ -15,7 +15,13 @@ from pathlib import Path
 
 TOOLS = ("mmdebstrap", "systemd-nspawn", "nsenter")
 _NSPAWN = ("systemd-nspawn", "--quiet", "--register=no", "--keep-unit")
-_ENVIRONMENT = ("env", "-i", "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/root", "COLUMNS=120")
+_ENVIRONMENT = (
+    "env",
+    "-i",
+    "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+    "HOME=/root",
+    "COLUMNS=120",
+)
 # A minute and more on an idle machine for the largest wheelhouse; busy ones take ten times as long.
 STEP_SECONDS = 1800
 
@@ -65,12 +71,17 @@ class Machine:
         """Start it without a network but its own loopback, `medium` read-only at ``/media/stimset``."""
         (root / "media" / "stimset").mkdir(parents=True, exist_ok=True)
         command = [*_NSPAWN, "-D", root, "--boot", "--private-network", f"--bind-ro={medium}:/media/stimset"]
-        nspawn = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        nspawn = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
         deadline = time.monotonic() + 120
         while time.monotonic() < deadline and nspawn.poll() is None:
             children = Path(f"/proc/{nspawn.pid}/task/{nspawn.pid}/children").read_text().split()
             machine = cls(root, int(children[0]), nspawn) if children else None
-            if machine and machine.call("systemctl is-system-running", check=False).stdout.strip() in ("running", "degraded"):
+            if machine and machine.call("systemctl is-system-running", check=False).stdout.strip() in (
+                "running",
+                "degraded",
+            ):
                 return machine
             time.sleep(0.5)
         nspawn.kill()

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from consumer.client import Client
-from consumer.lineage import properties_of
+from consumer.lineage import JOINT, properties_of
 from stimset.errors import ConfigError, ContentMismatch, FormatError, UnknownSigner
 from stimset.evaluation import MAX_REPORT_BYTES, Evaluation, verify_report
 from stimset.roots import TrustedRoot
@@ -164,7 +164,7 @@ def _read(model: Path) -> bytes:
 
 def _named(data: bytes, model: Path, client: Client) -> str:
     """The release of this custodian that the file names; one that learned from several hospitals names one of each."""
-    named = [name for name in properties_of(data).get("stimset.release", "").split("+") if name]
+    named = [name for name in properties_of(data).get("stimset.release", "").split(JOINT) if name]
     if len(named) > 1:
         granted = {entry.release_id for entry in client.list_releases()}
         named = [name for name in named if name in granted]

@@ -33,6 +33,15 @@ def test_the_mechanism_costs_what_an_independent_accountant_says():
     assert composed([mechanism] * 4, DELTA) == pytest.approx(together.get_epsilon_for_delta(DELTA), abs=2e-3)
 
 
+def test_the_promise_holds_though_the_settings_change_between_answers():
+    few, many = Policy(2, 0.02, 20), Policy(10, 0.02, 20)
+    assert few.allows([few.noise]) and not few.allows([few.noise, few.noise])
+    assert many.allows([many.noise] * 9) and not many.allows([many.noise] * 10)
+    assert many.allows([few.noise] + [many.noise] * 4)
+    assert not many.allows([few.noise] + [many.noise] * 5)
+    assert not Policy(10, 0.01, 20).allows([few.noise])
+
+
 def test_settings_out_of_range_are_refused():
     Policy.of(Settings("x"))
     for wrong in ((-1, 0.02, 20), (1001, 0.02, 20), (4, 0.0, 20), (4, 0.5, 20), (4, 0.02, 4)):

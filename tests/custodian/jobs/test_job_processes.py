@@ -207,11 +207,17 @@ class TestTheDaemonsQueue:
         assert queue.find(job.id).state is State.CRASHED
         assert queue.resume(job.id).state is State.QUEUED  # a person may insist
 
-    def test_a_queued_job_can_be_cancelled(self, queue, tmp_path):
+    def test_a_queued_job_can_be_cancelled_and_then_removed(self, queue, tmp_path):
         job = queue.start("audit", [str(tmp_path / "never")], by_daemon=True)
+        with pytest.raises(ConfigError, match="queued"):
+            queue.remove(job.id)
         assert queue.cancel(job.id).state is State.CANCELLED
         queue.advance(1)
         assert queue.find(job.id).state is State.CANCELLED
+        queue.remove(job.id)
+        assert queue.list() == ()
+        with pytest.raises(ConfigError):
+            queue.remove(job.id)
 
     def test_one_that_does_not_listen_is_killed_with_all_that_it_started(self, queue, tmp_path, monkeypatch):
         (tmp_path / "stand_in.py").write_text(

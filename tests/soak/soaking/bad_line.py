@@ -50,7 +50,7 @@ async def _run(target: str, rng: random.Random, told: Connection) -> None:
     host, _, port = target.rpartition(":")
     cuts = [0]
 
-    def relay(line: Line):  # noqa: ANN202
+    def relay(line: Line):
         async def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             with contextlib.suppress(OSError):
                 far_reader, far_writer = await asyncio.open_connection(host, int(port))

@@ -18,11 +18,12 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 from soaking import bad_line, puller, reckoning
-from soaking.daemon import Trial, faketime
+from soaking.daemon import Trial
 from stimset.errors import ConfigError
 
 _PRELOADED = ["soaking.puller", "consumer.channel", "consumer.cli.transfer", "stimset.verifying"]
-_JUMPS = (("+2d", 0.30), ("+0", 0.40), ("-2d", 0.60), ("+0", 0.63), ("+300d", 0.80), ("+0", 0.81))
+_JUMPS = ((48, 0.30), (-48, 0.60), (480, 0.80))  # hours; at -48 what the daemon signs is out of date at once
+_JUMP_S = 5.0
 _TICK_S = 0.1
 _AGAIN_S = 1.0
 
@@ -93,6 +94,7 @@ class Course:
     stated: Counter[str] = field(default_factory=Counter)
     crashed: list[str] = field(default_factory=list)
     jumps: int = 0
+    back_at: float = float("inf")
     cuts: int = 0
     largest_sum_mib: float = 0.0
 
@@ -101,10 +103,9 @@ class Course:
         self.diaries.mkdir(parents=True)
         context = multiprocessing.get_context("forkserver")
         context.set_forkserver_preload(_PRELOADED)
-        # The first process starts the server of forks, before anything is under way.
-        marks = self._marks()
+        marks = self.marks()
         began = time.monotonic()
-        with _lines(self.trial.address, self.rng.randrange(2**31)) as (ports, asked):
+        with lines(self.trial.address, self.rng.randrange(2**31)) as (ports, asked):
             ports["direct"] = int(self.trial.address.rpartition(":")[2])
             while any(not partner.outcome for partner in self.partners):
                 now = time.monotonic()
@@ -113,6 +114,9 @@ class Course:
                     break
                 for partner in self.partners:
                     self._look_after(context, partner, ports, now)
+                if now >= self.back_at:
+                    self.back_at = float("inf")
+                    self.trial.shift_clock(0)
                 share = self._share()
                 while marks and marks[-1][0] <= share:
                     self._strike(marks.pop()[1])
@@ -123,18 +127,17 @@ class Course:
                 self._strike(marks.pop()[1])
             asked.send(None)
             self.cuts = asked.recv()
-        self.trial.shift_clock("+0")
+        self.trial.shift_clock(0)
         return time.monotonic() - began
 
     def diary(self, partner: Partner) -> Path:
         return self.diaries / f"{partner.name}.txt"
 
-    def _marks(self) -> list[tuple[float, str]]:
+    def marks(self) -> list[tuple[float, str]]:
         """Share of the bytes -> what happens then; the next one last."""
         kills = ["client"] * self.client_kills + ["daemon"] * self.daemon_kills
         marks = [(self.rng.uniform(0.02, 0.92), kind) for kind in kills]
-        if faketime() is not None:
-            marks += [(share, f"clock {by}") for by, share in _JUMPS]
+        marks += [(share, f"clock {hours}") for hours, share in _JUMPS]
         return sorted(marks, reverse=True)
 
     def _strike(self, what: str) -> None:
@@ -148,11 +151,14 @@ class Course:
                 chosen.process.kill()
                 chosen.kills += 1
         else:
-            self.trial.shift_clock(what.partition(" ")[2])
+            self.trial.shift_clock(float(what.partition(" ")[2]))
             self.jumps += 1
+            self.back_at = time.monotonic() + _JUMP_S
 
     def _look_after(self, context: multiprocessing.context.ForkServerContext, partner: Partner, ports: dict[str, int], now: float) -> None:
         """Start the partner's pull, or see how it ended; an operator would try again after an error that says so."""
+        if partner.full == "tmpfs" and partner.arrived() > self.size // 8:
+            take_room(partner, self.size)
         if partner.outcome or (partner.process is not None and partner.process.is_alive()):
             return
         if partner.process is not None:
@@ -209,8 +215,8 @@ def fill_up(partner: Partner, size: int, kind: str) -> None:
 
 
 def take_room(partner: Partner, size: int) -> None:
-    """Fill the partner's file system up to a part of the release."""
-    with (partner.releases / ".ballast").open("wb") as file:
+    """Fill the partner's file system up to half of the release."""
+    with contextlib.suppress(OSError), (partner.releases / ".ballast").open("ab") as file:
         os.posix_fallocate(file.fileno(), 0, (96 << 20) + size // 2)
 
 
@@ -239,7 +245,7 @@ def raise_limits() -> None:
 
 
 @contextlib.contextmanager
-def _lines(address: str, seed: int) -> Iterator[tuple[dict[str, int], Connection]]:
+def lines(address: str, seed: int) -> Iterator[tuple[dict[str, int], Connection]]:
     """The relays in a process of their own: name -> port, and the pipe that asks it for the cuts."""
     ours, theirs = multiprocessing.Pipe()
     context = multiprocessing.get_context("forkserver")

@@ -63,7 +63,6 @@ class Diary:
 
 def run(errand: Errand) -> None:
     """Pull once, write how it ended, and leave."""
-    os.nice(5)
     diary = Diary(errand.diary)
     if errand.largest_file:
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)

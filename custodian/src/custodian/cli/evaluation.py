@@ -19,6 +19,7 @@ def register(app: typer.Typer) -> None:
     evaluation.command()(declare)
     evaluation.command()(limit)
     evaluation.command()(show)
+    evaluation.command()(work)
     app.add_typer(evaluation, name="evaluation")
 
 
@@ -135,6 +136,23 @@ def show(home: HomeOption = None, format: console.Format = console.FORMAT_OPTION
     ):  # fmt: skip
         table.add_row(name, value)
     console.show(format, document, table)
+
+
+@console.reports_errors
+def work(
+    once: Annotated[bool, typer.Option("--once", help="Answer what waits now, and end.")] = False,
+    home: HomeOption = None,
+) -> None:
+    """Evaluate partners' students apart from the daemon, until Ctrl-C.
+
+    Builds on 'serve'. While it runs, the daemon passes submissions on to it and starts nothing itself, so the daemon's own service may be
+    kept from windows and keys. It listens on no port: questions and answers are files in HOME/evaluations. One at a time.
+
+    Example: custodian evaluation work
+    """
+    from custodian.evaluation.examiner import work as attend
+
+    attend(Home.open(home), lambda words: console.err.print(words), once=once)
 
 
 def _word(holds: bool) -> str:

@@ -30,6 +30,7 @@ def register(app: typer.Typer) -> None:
     jobs.command("watch")(watch)
     jobs.command("cancel")(cancel)
     jobs.command("resume")(resume)
+    jobs.command("remove")(remove)
     app.add_typer(jobs, name="jobs")
 
 
@@ -165,6 +166,18 @@ def resume(job: JobArgument, home: HomeOption = None, format: Format = FORMAT_OP
 
     found = Jobs(_home(home)).resume(job)
     show(format, _document(found), f"{found.id}  {_words(found)}", f"next  custodian jobs watch {found.id}")
+
+
+@reports_errors
+def remove(job: JobArgument, home: HomeOption = None, format: Format = FORMAT_OPTION) -> None:
+    """Forget a job that has ended: its folder with the log goes, what its command left stays.
+
+    Example: custodian jobs remove 20260503-142501-train-4f1c
+    """
+    from custodian.jobs import Jobs
+
+    Jobs(_home(home)).remove(job)
+    show(format, {"removed": job}, f"{job} is removed")
 
 
 def table(jobs: tuple[Job, ...]) -> Table:

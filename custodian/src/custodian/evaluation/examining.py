@@ -122,8 +122,9 @@ def _charge(
     ledger: Ledger, policy: Policy, patients: HeldOut, partner: str, name: str, mechanism: Mechanism
 ) -> Reservation:  # fmt: skip
     """Spend on this question; what was paid for before an interruption is not paid again."""
-    earlier = {e.key for e in ledger.entries(patients.account, partner) if e.kind == "reserve" and e.purpose == PURPOSE}
-    if name not in earlier and len(earlier) >= policy.queries:
+    spent = [e for e in ledger.entries(patients.account, partner) if e.kind == "reserve" and e.purpose == PURPOSE]
+    drawn = [float(e.mechanism["noise"]) for e in spent]
+    if name not in {e.key for e in spent} and not (len(spent) < policy.queries and policy.allows(drawn)):
         raise EvaluationDenied(
             f"all of your {policy.queries} evaluations on these patients are used; what was answered before is answered again, free"
         )

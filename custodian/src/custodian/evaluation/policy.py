@@ -12,6 +12,7 @@ The price is paid in accuracy, and only patients buy it back: the noise of a cou
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from math import sqrt
 from statistics import NormalDist
@@ -58,6 +59,15 @@ class Policy:
     def noise(self) -> float:
         """Standard deviation of each count, in patients; each patient has one vote, so the L2 sensitivity is 1."""
         return sqrt(self.queries) / separation(self.advantage)
+
+    def allows(self, drawn: Iterable[float]) -> bool:
+        """Whether one more answer keeps the promise.
+
+        Args:
+            drawn: the noise of each answer that the partner had before, in patients; under other settings it may have been another.
+        """
+        precision = sum(1 / noise**2 for noise in drawn) + 1 / self.noise**2
+        return precision <= separation(self.advantage) ** 2 * (1 + 1e-9)
 
     def mechanism(self) -> Mechanism:
         """What one answer draws from the budget."""

@@ -3,6 +3,7 @@
 ::
 
     HOME/evaluations/incoming/FINGERPRINT.onnx      what a partner is sending, one model at a time
+    HOME/evaluations/asked/, answered/              where an examiner apart from the daemon works (``custodian evaluation work``)
     HOME/evaluations/reports/                       the statements that were given out (`custodian.evaluation.examining`)
 """
 
@@ -11,23 +12,26 @@ from __future__ import annotations
 import asyncio
 import base64
 import contextlib
+import fcntl
 import hashlib
 import json
 import os
 import re
+import secrets
 import signal
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from custodian.config import Home
+from custodian.config import Home, write_secret
 from custodian.evaluation.limits import MAX_MODEL_BYTES, EvaluationDenied, ModelRefused
 from custodian.state.database import Partner
-from stimset.errors import FormatError, TransportError
+from stimset.errors import ConfigError, TransportError
 from stimset.evaluation import MAX_REPORT_BYTES
 
 PIECE_BYTES = 1 << 20
 EXAMINER_SECONDS = 600.0
+LOOK_SECONDS = 0.2
 _SHA256 = re.compile("[0-9a-f]{64}")
 _MAX_ANSWER = 4 * MAX_REPORT_BYTES
 
@@ -76,37 +80,105 @@ class Incoming:
         return path
 
 
+class Spool:
+    """Questions and answers as files, for an examiner that is no child of the daemon: ``asked/ID.json``, ``answered/ID.json``.
+
+    A worker holds the lock as long as it lives, so the daemon knows whether anybody is there.
+    """
+
+    def __init__(self, home: Home) -> None:
+        self._folder = home.evaluations
+
+    def questions(self) -> list[Path]:
+        """Those that nobody answered yet, the oldest first."""
+        return sorted((self._folder / "asked").glob("*.json"), key=lambda path: path.stat().st_mtime_ns)
+
+    def answer_to(self, question: Path) -> Path:
+        """Where its answer goes."""
+        return self._folder / "answered" / question.name
+
+    def ask(self, question: bytes) -> Path:
+        """Put a question; returns its file."""
+        path = self._folder / "asked" / f"{secrets.token_hex(8)}.json"
+        write_secret(path, question)
+        return path
+
+    @property
+    def attended(self) -> bool:
+        """Whether a worker is there."""
+        try:
+            with (self._folder / "worker.lock").open("rb") as file:
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except FileNotFoundError:
+            return False
+        except BlockingIOError:
+            return True
+        return False
+
+    @contextlib.contextmanager
+    def working(self) -> Iterator[None]:
+        """Be the worker.
+
+        Raises:
+            ConfigError: there is one already.
+        """
+        self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        with (self._folder / "worker.lock").open("ab") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise ConfigError("another 'custodian evaluation work' is at it already; one is enough") from None
+            yield
+
+
 async def evaluated(home: Home, partner: Partner, release_id: str, model: Path, seconds: float = EXAMINER_SECONDS) -> bytes:
-    """Let an examiner process evaluate a model; returns the signed report.
+    """Let an examiner evaluate a model: the worker where there is one, else a process of the daemon's own.
+
+    Returns:
+        The signed report.
 
     Raises:
         ModelRefused, EvaluationDenied: as the examiner says, for the partner to read.
-        FormatError, TransportError: the examiner failed, or was ended; its words stand in the daemon's log.
+        ConfigError, TransportError: the examiner failed, or was ended; its words stand in the log.
     """
     question = {
         "home": str(home.root), "partner": partner.name, "fingerprint": partner.fingerprint, "release": release_id, "model": str(model),
     }  # fmt: skip
-    answer = _parsed(await _asked(json.dumps(question).encode(), seconds))
+    said, spool = json.dumps(question).encode(), Spool(home)
+    try:
+        async with asyncio.timeout(seconds):
+            answer = _parsed(await (_asked_worker(spool, said) if spool.attended else _asked(said)))
+    except TimeoutError:
+        raise TransportError("the evaluation took too long and was ended") from None
     if "refused" in answer:
         raise ModelRefused(answer["refused"])
     if "denied" in answer:
         raise EvaluationDenied(answer["denied"])
     report = base64.b64decode(answer.get("report", ""))
     if not 0 < len(report) <= MAX_REPORT_BYTES:
-        raise FormatError("the examiner gave no report")
+        raise ConfigError(answer.get("failed", "the examiner gave no report"))
     return report
 
 
-async def _asked(question: bytes, seconds: float) -> bytes:
+async def _asked_worker(spool: Spool, question: bytes) -> bytes:
+    asked = await asyncio.to_thread(spool.ask, question)
+    answer = spool.answer_to(asked)
+    try:
+        while not answer.is_file():
+            await asyncio.sleep(LOOK_SECONDS)
+        return await asyncio.to_thread(answer.read_bytes)
+    finally:
+        asked.unlink(missing_ok=True)
+        answer.unlink(missing_ok=True)
+
+
+async def _asked(question: bytes) -> bytes:
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-P", "-m", "custodian.evaluation.examiner",
         stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, start_new_session=True,
     )  # fmt: skip
     try:
-        async with asyncio.timeout(seconds):
-            out, _ = await process.communicate(question)
-    except TimeoutError:
-        raise TransportError("the evaluation took too long and was ended") from None
+        out, _ = await process.communicate(question)
     finally:
         # Also where the partner hung up: nobody waits for the answer any more. The sandbox dies with the examiner.
         if process.returncode is None:
@@ -122,7 +194,7 @@ def _parsed(out: bytes) -> Mapping[str, str]:
     except ValueError:
         answer = None
     if not isinstance(answer, dict) or not all(isinstance(value, str) for value in answer.values()):
-        raise FormatError("the examiner ended without an answer; its words stand in the log")
+        raise ConfigError("the examiner ended without an answer; its words stand in the log")
     return answer
 
 

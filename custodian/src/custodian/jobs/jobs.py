@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import shutil
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
@@ -96,6 +97,17 @@ class Jobs:
             )
         (found.folder / CANCEL_FILE).unlink(missing_ok=True)
         return self._queue(found) if found.by_daemon else self._spawn(found)
+
+    def remove(self, job: str) -> None:
+        """Forget a job that has ended: its folder goes, what its command left stays.
+
+        Raises:
+            ConfigError: there is none, or it waits or runs.
+        """
+        found = self.find(job)
+        if not found.state.ended:
+            raise ConfigError(f"the job {job} is {found.state}; 'custodian jobs cancel' ends it first")
+        shutil.rmtree(found.folder)
 
     def advance(self, most: int) -> None:
         """What the daemon does every few seconds: take up what crashed, start what waits, at most so many at once."""

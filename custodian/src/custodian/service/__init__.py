@@ -13,6 +13,7 @@ In the order of a call::
     interceptors   who calls: certificate -> `Partner`, or refused; times, counts and logs every call
     quotas         how much one partner may ask (`limits`)
     servicers      decode, call, encode
+    evaluations    a partner's student -> an examiner process (`custodian.evaluation`), which alone reads windows
     journal        what leaves is recorded before it leaves
     status         what an error becomes on the other side
 

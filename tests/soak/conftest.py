@@ -1,0 +1,6 @@
+"""The soak's parts lie beside its tests."""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent))
