@@ -118,13 +118,14 @@ def _is_neural(family: str) -> bool:
 
 
 def headline(summary: Mapping[str, Any]) -> str:
-    """The result in one sentence, good or bad."""
-    neural = {f: summary["gains"][f] for f in summary["neural"] if f in summary["gains"]}
-    better = [f for f, gain in neural.items() if gain > 0]
-    if neural and len(better) == len(neural):
-        gain = mean(neural.values())
-        return f"Three hospitals together teach every network more than one of them alone: +{gain:.2f} of kappa on average."
-    return f"The union is better than the hospitals alone for {len(better)} of {len(neural)} networks."
+    """The result in one sentence, good or bad: of the networks, or where none was trained of all students."""
+    kind = "network" if summary["neural"] else "student"
+    gains = {f: summary["gains"][f] for f in summary["neural"] or summary["families"] if f in summary["gains"]}
+    better = [f for f, gain in gains.items() if gain > 0]
+    if gains and len(better) == len(gains):
+        gain = mean(gains.values())
+        return f"Three hospitals together teach every {kind} more than one of them alone: +{gain:.2f} of kappa on average."
+    return f"The union is better than the hospitals alone for {len(better)} of {len(gains)} {kind}s."
 
 
 def kappa_table(summary: Mapping[str, Any]) -> Table:

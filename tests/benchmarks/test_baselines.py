@@ -122,7 +122,8 @@ def test_membership_is_told_by_worlds_of_halves_that_complete_each_other(tmp_pat
         world.file.write_text(json.dumps({"surprise": losses.tolist()}))
     told = bed.membership("copula")
     assert told["auc"] > 0.99
-    assert told["pairs"] == int((bed.inside >= 0).sum())
+    # Whom the other worlds know from one side only can't be told; who chose the epoch doesn't count.
+    assert 16 <= told["pairs"] <= int((bed.inside >= 0).sum())
 
 
 def test_noise_waits_for_the_teacher_of_the_stimuli(tmp_path):

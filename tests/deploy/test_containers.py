@@ -125,7 +125,7 @@ class TestKubernetes:
         pod = dict(pods())["custodian"]
         covered = {m["mountPath"] for m in pod["containers"][0]["volumeMounts"] if m["name"] in ("hidden", "nothing")}
         home = "/var/lib/stimset/home"
-        assert covered == {f"{home}/{name}" for name in ("keys", "cohort", "teacher", "candidates", "tls/ca.key")}
+        assert covered == {f"{home}/{name}" for name in ("keys", "cohort", "evaluation", "teacher", "candidates", "tls/ca.key")}
 
     def test_nobody_but_partners_and_prometheus_gets_in_and_nothing_out(self):
         policies = {

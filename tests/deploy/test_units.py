@@ -21,7 +21,7 @@ UNITS = ROOT / "deploy" / "systemd"
 DAEMON = UNITS / "stimset-custodian.service"
 HOME = Home(Path("/var/lib/stimset/home"))
 # What 'systemd-analyze security' may say at most, in tenths; 252 says 12 of the daemon.
-EXPOSURE = {"stimset-custodian": 12, "stimset-backup": 13, "stimset-renew": 6}
+EXPOSURE = {"stimset-custodian": 12, "stimset-evaluation": 12, "stimset-backup": 13, "stimset-renew": 6}
 
 needs_systemd = pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd-analyze is not here")
 
@@ -79,6 +79,7 @@ def test_what_is_private_is_hidden_from_the_daemon():
     private = {
         HOME.keys,
         HOME.cohort,
+        HOME.evaluation,
         HOME.teacher,
         HOME.root / "candidates",
         HOME.tls / "ca.key",

@@ -16,12 +16,15 @@ from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from soaking import bad_line, puller, reckoning
-from soaking.daemon import Trial
 from stimset.errors import ConfigError
 
-_PRELOADED = ["soaking.puller", "consumer.channel", "consumer.cli.transfer", "stimset.verifying"]
+if TYPE_CHECKING:
+    from soaking.daemon import Trial
+
+_PRELOADED = ["soaking.puller"]
 _JUMPS = ((48, 0.30), (-48, 0.60), (480, 0.80))  # hours; at -48 what the daemon signs is out of date at once
 _JUMP_S = 5.0
 _TICK_S = 0.1

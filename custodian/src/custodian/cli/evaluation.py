@@ -39,7 +39,8 @@ def declare(
 
     Builds on 'ingest', whose window spec is used. Leaves HOME/evaluation: private windows under pseudonyms. Without it, the validation
     persons of the cohort are used; they are few, and the noise in every answer is the same for few patients as for many. Persons on whom
-    a teacher trains are refused. Declaring again replaces the patients, and every partner's budget begins anew on them.
+    a teacher trains are refused. Declaring again replaces the patients and begins every partner's budget anew: declare other persons then,
+    since what is told of one person twice adds up.
 
     Examples:
 

@@ -32,6 +32,8 @@ class Runner:
         try:
             model = onnx.load_model_from_string(data)
         except (DecodeError, ValueError, TypeError) as error:
+            if "alloc" in str(error):
+                raise ModelRefused("the model is refused: it unfolds into more memory than it may have") from None
             raise ModelRefused(f"the file is no ONNX model ({shown(str(error), 120)})") from None
         check_model(model, channels, samples, classes)
         self._input = model.graph.input[0].name
