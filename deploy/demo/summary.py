@@ -193,4 +193,4 @@ def _about_evaluation(held: Mapping[str, Any] | None) -> list[Text]:
     kappa = held["measures"]["kappa"]
     numbers = ", ".join("-" if kappa[part] is None else f"{kappa[part]:.2f}" for part in ("value", "low", "high"))
     words = f"verified; kappa, low, high: {numbers}; nobody's presence shows beyond an AUC of {0.5 + held['privacy']['advantage']:g}"
-    return [Text.assemble(("evaluated ", "bold"), f"{held['file']} ({words})")]
+    return [Text.assemble(("judged   ", "bold"), f"{held['file']} ({words})")]

@@ -4,15 +4,17 @@
 
     python deploy/federated/devices.py FOLDER --device north --persons 16 --minutes 120 --first-person 0
 
-Three hospitals never own the same recorder. Here each has one with a clock, a beat detector and a resolution of its own, so that the same
-heart would leave another series of RR intervals at each. What a recording's own median and interquartile range take away (gain, offset)
-is gone after the window spec's normalisation; noise, a wandering clock, missed beats and coarse steps are not.
+Three hospitals never own the same recorder, nor do they see the same patients. Here each has a recorder with a clock, a beat detector and a
+resolution of its own, so that the same heart would leave another series of RR intervals at each: what a recording's own median and
+interquartile range take away (gain, offset) is gone after the window spec's normalisation; noise, a wandering clock, missed beats and
+coarse steps are not. And each sees its share of the population: North is a general hospital with mild cases, West a sleep clinic.
 """
 
 from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -65,9 +67,32 @@ class Device:
 DEVICES = {
     "north": Device(gain=1.01, noise_ms=2.0, step_ms=1.0),
     "south": Device(gain=0.97, offset_ms=12.0, noise_ms=9.0, jitter=0.010, missed=0.005, step_ms=7.8125),
-    "west": Device(gain=1.04, offset_ms=-20.0, noise_ms=5.0, jitter=0.025, missed=0.015, step_ms=3.90625),
+    "west": Device(gain=1.04, offset_ms=-20.0, noise_ms=5.0, jitter=0.015, missed=0.01, step_ms=3.90625),
 }
 """128 and 256 samples a second give steps of 7.8 and 3.9 ms."""
+
+CASE_MIX = {"north": (0.05, 0.4), "south": (0.05, 0.9), "west": (0.25, 0.9)}
+"""The least and the largest share of apnea in a night of a hospital's patients."""
+
+
+def nights(hospital: str, persons: int, minutes: int, first_person: int, seed: int) -> Iterator[Record]:
+    """Recordings of the first so many persons from this number on whom the hospital would see, by its device."""
+    low, high = CASE_MIX[hospital]
+    number, found = first_person, 0
+    while found < persons:
+        (truth,) = simulate(1, minutes, seed, number)
+        if low <= apnea_share(truth) <= high:
+            rng = np.random.default_rng([seed, number, sorted(DEVICES).index(hospital)])
+            yield DEVICES[hospital].record(truth, rng)
+            found += 1
+        number += 1
+
+
+def apnea_share(record: Record) -> float:
+    """The share of a simulated night's minutes that hold an apnea."""
+    minutes = [60.0 if a.duration_s == 0 else a.duration_s for a in record.annotations]
+    apnea = sum(length for a, length in zip(record.annotations, minutes, strict=True) if a.text == "A")
+    return apnea / max(sum(minutes), 1.0)
 
 
 def _merged(intervals: NDArray[np.float64], seen: NDArray[np.bool_]) -> NDArray[np.float64]:
@@ -91,15 +116,13 @@ def main() -> int:
     parser.add_argument("--device", choices=sorted(DEVICES), required=True)
     parser.add_argument("--persons", type=int, default=16)
     parser.add_argument("--minutes", type=int, default=120)
-    parser.add_argument("--first-person", type=int, default=0, help="other numbers are other persons")
+    parser.add_argument("--first-person", type=int, default=0, help="the first whose turn it is; other numbers are other persons")
     parser.add_argument("--seed", type=int, default=1, help="the population; equal seeds give equal persons")
     given = parser.parse_args()
     try:
         with progress(f"recordings by the device of {given.device}", given.persons) as step:
-            for number in range(given.first_person, given.first_person + given.persons):
-                (truth,) = simulate(1, given.minutes, given.seed, number)
-                rng = np.random.default_rng([given.seed, number, sorted(DEVICES).index(given.device)])
-                step(number - given.first_person + 1, write_npz(DEVICES[given.device].record(truth, rng), given.folder).name)
+            for done, night in enumerate(nights(given.device, given.persons, given.minutes, given.first_person, given.seed)):
+                step(done + 1, write_npz(night, given.folder).name)
     except StimsetError as error:
         sys.stderr.write(f"error: {error}\n")
         return error.exit_code

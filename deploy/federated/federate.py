@@ -1,4 +1,4 @@
-"""The federated demo: three hospitals with disjoint patients and devices of their own, one partner that learns from all of them.
+"""The federated demo: three hospitals with disjoint patients, cases and devices of their own, one partner that learns from all of them.
 
 ::
 

@@ -27,7 +27,7 @@ COLOURS = {"north": "cyan", "south": "blue", "west": "green", PARTNER: "magenta"
 SEED = 1
 READY_SECONDS = 60.0
 TEST_PERSONS_FROM = 500
-HIDDEN_PERSONS_FROM = 5000
+HIDDEN_PERSONS_FROM = 10_000
 HIDDEN_MINUTES = 10
 HERE = Path(__file__).parent
 
@@ -110,9 +110,9 @@ def stages(facts: Facts) -> list[Stage]:
     """Every stage; `Runner` takes the first hospital's and the partner's in this order and the others beside them."""
     sizes, names = facts.sizes, ", ".join(HOSPITALS)
     begin = [
-        Stage("recordings", REFEREE, f"{sizes.persons} simulated persons at each hospital ({names}), recorded by devices that differ "
-              f"in clock, detector and resolution; and {sizes.test_persons} more of each, whom nobody learns from. The hospitals agree on "
-              "one window spec.",
+        Stage("recordings", REFEREE, f"{sizes.persons} simulated persons at each hospital ({names}), of whom each sees other cases, "
+              f"recorded by devices that differ in clock, detector and resolution; and {sizes.test_persons} more of each, whom nobody "
+              "learns from. The hospitals agree on one window spec.",
               lambda sh: _recordings(sh, facts)),
     ]  # fmt: skip
     chains = [stage for position, hospital in enumerate(HOSPITALS) for stage in _hospital(facts, hospital, beside=position > 0)]
@@ -204,7 +204,7 @@ def _ingest(shell: Shell, facts: Facts, hospital: str) -> str:
 
 
 def _hidden(shell: Shell, facts: Facts, hospital: str) -> str:
-    folder, first = facts.folder / f"{hospital}-hidden-recordings", HIDDEN_PERSONS_FROM + 1000 * HOSPITALS.index(hospital)
+    folder, first = facts.folder / f"{hospital}-hidden-recordings", HIDDEN_PERSONS_FROM * (1 + HOSPITALS.index(hospital))
     shell.run(
         sys.executable, HERE / "devices.py", folder, "--device", hospital, "--persons", facts.sizes.hidden, "--minutes", HIDDEN_MINUTES,
         "--first-person", first, "--seed", SEED,

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from statistics import mean, stdev
 from typing import Any
 
-from devices import DEVICES
+from devices import CASE_MIX, DEVICES
 from federation import HOSPITALS, SEED, Facts
 from pooled import TRAINED_ON as POOLED
 from rich.console import RenderableType
@@ -107,6 +107,7 @@ def _hospital(document: Mapping[str, Any], facts: Facts, hospital: str) -> dict[
         "release": document["release"]["release"], "folder": str(facts.documents["pull"][hospital]["folder"]),
         "teacher_kappa": document["train"]["validation_kappa"], "windows": document["ingest"]["windows"], "checks": len(checks),
         "passed": sum(c["passed"] for c in checks), "device": asdict(DEVICES[hospital]),
+        "case_mix": list(CASE_MIX[hospital]),
         "evaluation": facts.documents["submit"][hospital]["measures"]["kappa"],
     }  # fmt: skip
 

@@ -30,6 +30,8 @@ sys.path.insert(0, str(ROOT / "deploy" / "demo"))  # the referee's lessons and t
 
 FAMILIES = "cnn,random_forest,logistic_regression"
 FULL_FAMILIES = "cnn,tcn,mlp,random_forest,gradient_boosting,svm,knn,logistic_regression"
+QUICK_SHADOWED = ("stimuli", "copula", "dp-sgd-8", "federated")
+SHADOWED = ("noise", "stimuli", "copula", "dp-sgd-1", "dp-sgd-8", "dp-sgd-inf", "federated")
 WINDOW = "apnea-5min"
 EVERY_SECONDS = 60.0
 
@@ -41,7 +43,7 @@ def main(
     approaches: Annotated[str | None, typer.Option("--approaches", help="Rows of the table, joined by commas; all by default.")] = None,
     shadowed: Annotated[str | None, typer.Option("--shadowed", help="Rows with a membership figure, joined by commas.")] = None,
     families: Annotated[str | None, typer.Option("--families", help="Of students, joined by commas.")] = None,
-    recipe: Annotated[str, typer.Option("--recipe", help="Of the stimuli: a name or a TOML file.")] = "spectral",
+    recipe: Annotated[str | None, typer.Option("--recipe", help="Of the stimuli: a name or a TOML file.")] = None,
     count: Annotated[int | None, typer.Option("--count", min=100, help="Windows of every synthetic set.")] = None,
     per_person: Annotated[int | None, typer.Option("--per-person", min=10, help="Windows of each person that are used.")] = None,
     worlds: Annotated[int | None, typer.Option("--worlds", min=0, help="Shadow worlds: 0, or an even number of 4 or more.")] = None,
@@ -56,21 +58,26 @@ def main(
     table_only: Annotated[bool, typer.Option("--table-only", help="Run nothing; write the table from what is there.")] = False,
 ) -> None:
     """Hold stimuli beside the baselines that a user would otherwise pick."""
-    from baselines.approaches import APPROACHES, Form, chosen
+    from dataclasses import replace
+
+    from baselines.approaches import APPROACHES, FULL, QUICK, chosen, environments_of
     from baselines.cells import Bed, cells
     from paper.jobs import code_digest
     from paper.settings import Setting
 
     names = [a.name for a in chosen(approaches.split(",") if approaches else list(APPROACHES))]
-    attacked = [a.name for a in chosen(shadowed.split(","))] if shadowed else [name for name in names if name != "true"]
+    wanted = shadowed.split(",") if shadowed else QUICK_SHADOWED if quick else SHADOWED
+    attacked = [approach.name for approach in chosen(wanted) if shadowed or approach.name in names]
     number = worlds if worlds is not None else (4 if quick else 8)
     if number % 2 or number == 2:
         raise ConfigError(f"membership is told by an even number of 4 or more worlds (or none at all, 0), not {number}")
-    form = Form(recipe, count or (800 if quick else 12_000), steps or (30 if quick else 120), rounds or (4 if quick else 20),
-                per_person or (40 if quick else 540))  # fmt: skip
+    given = {"recipe": recipe, "count": count, "steps": steps, "rounds": rounds, "per_person": per_person}
+    form = replace(QUICK if quick else FULL, **{name: value for name, value in given.items() if value is not None})
     setting = Setting.make(WINDOW, data, out / "baselines-cells", persons, minutes)
     place = environments or out / "baselines-envs"
     bed = Bed(setting, seed, form, number, place.resolve(), code_digest())
+    if not table_only:
+        _prepare(environments_of(names, bed.environments))
     todo = cells(bed, names, _families(families or (FAMILIES if quick else FULL_FAMILIES)), attacked)
     failed = {} if table_only else _run(todo, workers, lambda found: _write(out, bed, todo, found))
     document = _write(out, bed, todo, failed)
@@ -83,6 +90,18 @@ def _families(words: str) -> tuple[str, ...]:
     from stimset.learning.families import family
 
     return tuple(family(name.strip()).name for name in words.split(","))
+
+
+def _prepare(environments: list[Any]) -> None:
+    """Other libraries' environments, before any process needs one."""
+    missing = [environment for environment in environments if not environment.ready]
+    if not missing:
+        return
+    with console.progress("environments", len(missing)) as step:
+        for number, environment in enumerate(missing):
+            step(number, environment.name)
+            environment.make()
+        step(len(missing))
 
 
 def _run(todo: list[Any], workers: int, write: Any) -> dict[str, str]:

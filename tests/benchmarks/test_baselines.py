@@ -7,9 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from baselines import page, tables
-from baselines.approaches import APPROACHES, Form
+from baselines.approaches import APPROACHES, Form, environments_of, flower
 from baselines.cells import Bed, Shadow, cells
-from baselines.environments import Environment
 from baselines.fedavg import LOCAL_PLAN, Task, federate, mean, weights_of, with_weights
 from baselines.flower import train_by_flower
 from baselines.synthesiser import columns_of, windows_of
@@ -23,7 +22,7 @@ from typer.testing import CliRunner
 ENVIRONMENTS = Path(os.environ.get("BASELINES_ENVS") or Path(__file__).parents[2] / "build" / "bench" / "baselines-envs")
 TINY = "--jobs 1 --worlds 0 --approaches dp-sgd-8 --families knn --recipe noise --count 100 --per-person 20 --steps 5 --minutes 20"
 FORM = Form("noise", 100, 5, 1, 20)
-FLOWER = Environment("flower", ENVIRONMENTS, with_torch=True)
+FLOWER = flower(ENVIRONMENTS)
 
 
 @given(st.integers(1, 3), st.integers(2, 40), st.integers(0, 2**31))
@@ -88,6 +87,7 @@ def app() -> Typer:
     return made
 
 
+@pytest.mark.slow
 def test_a_model_is_made_judged_and_told_in_table_and_page(app, tmp_path):
     options = [*TINY.split(), "--out", str(tmp_path)]
     result = CliRunner().invoke(app, options)
@@ -166,3 +166,11 @@ def test_a_row_is_as_safe_as_its_worst_attacker_says():
 def test_every_approach_has_a_title_and_its_own_name():
     assert len({a.title for a in APPROACHES.values()}) == len(APPROACHES)
     assert all(name == a.name for name, a in APPROACHES.items())
+
+
+def test_only_what_is_asked_for_is_installed(tmp_path):
+    assert environments_of(["stimuli", "dp-sgd-8"], tmp_path) == []
+    needed = environments_of(["copula", "federated"], tmp_path)
+    assert [environment.name for environment in needed] == ["copulas", "flower"]
+    assert not any(environment.ready for environment in needed)
+    assert all("==" in line for e in needed for line in e.requirements.read_text().splitlines() if not line.startswith("#"))

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from devices import DEVICES, Device
+from devices import CASE_MIX, DEVICES, Device, apnea_share, nights
 
 from stimset.records import open_records, simulate
 from stimset.records.simulated import SPEC
@@ -57,6 +57,16 @@ def test_what_a_window_spec_takes_away_and_what_it_leaves(truth):
     )
     assert np.abs(plain - shifted).max() < 1e-3
     assert np.abs(plain - noisy).mean() > 0.05
+
+
+def test_each_hospital_sees_its_own_patients():
+    for hospital, (low, high) in CASE_MIX.items():
+        seen = list(nights(hospital, 3, 60, 100, 1))
+        shares = [sum(a.text == "A" for a in night.annotations) / len(night.annotations) for night in seen]
+        assert all(low <= share <= high for share in shares)
+        assert shares == pytest.approx([apnea_share(night) for night in seen])
+    again = next(nights("west", 1, 60, 100, 1))
+    assert np.array_equal(again.signals[0].values, seen[0].signals[0].values)  # whoever asks
 
 
 def test_the_script_writes_what_both_sides_read(tmp_path):

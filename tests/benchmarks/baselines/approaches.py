@@ -67,6 +67,10 @@ class Form:
     per_person: int
 
 
+QUICK = Form("prior", count=800, steps=30, rounds=4, per_person=40)
+FULL = Form("spectral", count=12_000, steps=120, rounds=20, per_person=540)
+
+
 @dataclass(frozen=True)
 class Ground:
     """Where an approach is made.
@@ -127,11 +131,23 @@ class Approach:
         name: as on the command line.
         title: for people.
         make: does it.
+        environment: of the library that it needs, below a root; None where the project's own is enough.
     """
 
     name: str
     title: str
     make: Callable[[Ground], Made]
+    environment: Callable[[Path], Environment] | None = None
+
+
+def copulas(root: Path) -> Environment:
+    """The synthesiser's environment."""
+    return Environment("copulas", root)
+
+
+def flower(root: Path) -> Environment:
+    """Flower's environment; its sites train by the benchmark's own torch."""
+    return Environment("flower", root, with_torch=True)
 
 
 def _true(ground: Ground) -> Made:
@@ -148,7 +164,7 @@ def _stimuli(ground: Ground) -> Made:
 
 
 def _copula(ground: Ground) -> Made:
-    environment = Environment("copulas", ground.environments)
+    environment = copulas(ground.environments)
     return Made(windows=synthesise(environment, ground.cohort.training, ground.form.count, seed=ground.seed))
 
 
@@ -168,10 +184,7 @@ def _federated(ground: Ground) -> Made:
     task = Task(*spec.shape, spec.classes, ground.form.rounds, ground.seed)
     parts = [cohort.windows.of_persons(persons) for persons in disjoint_groups(cohort, SITES, ground.seed)]
     sites = [(part.values, part.labels) for part in parts]
-    if ground.shadow:
-        network = federate(task, sites)
-    else:
-        network = train_by_flower(Environment("flower", ground.environments, with_torch=True), task, sites)
+    network = federate(task, sites) if ground.shadow else train_by_flower(flower(ground.environments), task, sites)
     return Made(network=TrainedNetwork(network, ARCHITECTURE, spec, spec.classes, {"sites": SITES, "rounds": task.rounds}))
 
 
@@ -181,11 +194,11 @@ APPROACHES: dict[str, Approach] = {
         Approach("true", "true windows and labels", _true),
         Approach("noise", "pink noise, teacher's labels", _noise),
         Approach("stimuli", "stimuli (this project)", _stimuli),
-        Approach("copula", "Gaussian copula on spectra", _copula),
+        Approach("copula", "Gaussian copula on spectra", _copula, copulas),
         Approach("dp-sgd-1", "model by DP-SGD, epsilon 1", _noisy_steps(1.0)),
         Approach("dp-sgd-8", "model by DP-SGD, epsilon 8", _noisy_steps(8.0)),
         Approach("dp-sgd-inf", "model by DP-SGD, no noise", _noisy_steps(UNBOUNDED)),
-        Approach("federated", "model by Flower, 3 sites", _federated),
+        Approach("federated", f"model by Flower, {SITES} sites", _federated, flower),
     )
 }
 
@@ -199,3 +212,8 @@ def chosen(names: Sequence[str]) -> list[Approach]:
     if unknown := set(names) - set(APPROACHES):
         raise ConfigError(f"there is no approach '{min(unknown)}'; known are {', '.join(APPROACHES)}")
     return [approach for name, approach in APPROACHES.items() if name in names]
+
+
+def environments_of(names: Sequence[str], root: Path) -> list[Environment]:
+    """What the approaches of these names need besides the project's own environment."""
+    return [made(root) for approach in chosen(names) if (made := approach.environment)]

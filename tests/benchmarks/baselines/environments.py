@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -21,6 +22,7 @@ HERE = Path(__file__).parent
 SHARED = HERE.parents[2] / "shared" / "src"
 INSTALL_SECONDS = 1800.0
 STAMP = ".complete"
+TELLING = re.compile(r"(Error|Exception)\b|details = ")
 
 
 @dataclass(frozen=True)
@@ -103,9 +105,10 @@ def stop(processes: Sequence[subprocess.Popen[bytes]]) -> None:
 
 
 def last_line(log: Path) -> str:
-    """The last line that a process wrote, for an error."""
-    lines = log.read_text(errors="replace").strip().splitlines() or ["it said nothing"]
-    return lines[-1][:200]
+    """The last line of what a process wrote that names an error, or else the very last."""
+    lines = [line.strip() for line in log.read_text(errors="replace").splitlines() if line.strip()] or ["it said nothing"]
+    telling = [line for line in lines if TELLING.search(line)]
+    return (telling or lines)[-1][:200]
 
 
 def _variables(given: Mapping[str, str]) -> dict[str, str]:

@@ -22,6 +22,9 @@ ARCHITECTURE = "cnn"
 LOCAL_PLAN = TrainingPlan(epochs=2, batch=64, label_smoothing=0.05, noise=0.1, shift=0.05)
 """Of one site in one round."""
 
+FINAL = "final.npz"
+"""The last weights, in the folder that the server and this process share."""
+
 Weights = list[NDArray[np.float32]]
 
 

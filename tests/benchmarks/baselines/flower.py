@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import socket
+import subprocess
 import tempfile
 import time
 from collections.abc import Sequence
@@ -12,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 from baselines.environments import Environment, last_line, stop
-from baselines.fedavg import Task, with_weights
+from baselines.fedavg import FINAL, Task, with_weights
 from numpy.typing import NDArray
 from torch import nn
 
@@ -20,8 +21,8 @@ from stimset.errors import ConfigError
 
 SCRIPT = "flower_side.py"
 LOOPBACK = "127.0.0.1"
-FINAL = "final.npz"
 TICK_SECONDS = 0.2
+GRACE_SECONDS = 30.0
 TIMEOUT_SECONDS = 1800.0
 
 Site = tuple[NDArray[np.float32], NDArray[np.int64]]
@@ -50,14 +51,7 @@ def train_by_flower(environment: Environment, task: Task, sites: Sequence[Site],
         roles = [("server", address, name), *(("site", address, name, str(number)) for number in range(len(sites)))]
         processes = [environment.start(SCRIPT, *role, log=log) for role, log in zip(roles, logs, strict=True)]
         try:
-            ends = time.monotonic() + timeout_s
-            while processes[0].poll() is None:
-                for process, log in zip(processes, logs, strict=True):
-                    if process.poll():
-                        raise ConfigError(f"Flower: {log.stem} failed: {last_line(log)}")
-                if time.monotonic() > ends:
-                    raise ConfigError(f"Flower took more than {timeout_s:.0f} s and was stopped")
-                time.sleep(TICK_SECONDS)
+            _wait(processes, logs, timeout_s)
         finally:
             stop(processes)
         if not (folder / FINAL).is_file():
@@ -65,6 +59,25 @@ def train_by_flower(environment: Environment, task: Task, sites: Sequence[Site],
         with np.load(folder / FINAL, allow_pickle=False) as file:
             weights = [file[key] for key in file.files]
     return with_weights(task.network(), weights).eval()
+
+
+def _wait(processes: Sequence[subprocess.Popen[bytes]], logs: Sequence[Path], timeout_s: float) -> None:
+    """Until the server, the first of the processes, has ended.
+
+    A site may find the server gone at the end and say so as an error; only a server that goes on waiting after it has lost a site.
+
+    Raises:
+        ConfigError: the server waits for a site that has failed, or for too long.
+    """
+    ends, lost = time.monotonic() + timeout_s, float("inf")
+    while processes[0].poll() is None:
+        failed = [log for process, log in zip(processes, logs, strict=True) if process.poll()]
+        lost = min(lost, time.monotonic()) if failed else float("inf")
+        if time.monotonic() - lost > GRACE_SECONDS:
+            raise ConfigError(f"Flower: {failed[0].stem} failed: {last_line(failed[0])}")
+        if time.monotonic() > ends:
+            raise ConfigError(f"Flower took more than {timeout_s:.0f} s and was stopped")
+        time.sleep(TICK_SECONDS)
 
 
 def _free_port() -> int:

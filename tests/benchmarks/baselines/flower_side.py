@@ -17,14 +17,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from fedavg import Task, Weights
+from fedavg import FINAL, Task, Weights
 from flwr.client import NumPyClient
 from flwr.common import ndarrays_to_parameters, parameters_to_ndarrays
 from flwr.compat.client.app import start_client
 from flwr.server import ServerConfig, start_server
 from flwr.server.strategy import FedAvg
 
-FINAL = "final.npz"
 PATIENCE_SECONDS = 120.0
 
 

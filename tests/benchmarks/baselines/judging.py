@@ -80,7 +80,8 @@ def exported(trained: TrainedNetwork, values: NDArray[np.float32]) -> bytes:
 def attacks(made: Made, ground: Ground, attackers: Sequence[str] = ATTACKERS) -> dict[str, Any]:
     """The identity attack by each attacker, and reconstruction; of a model, on windows that were excited out of it.
 
-    Without enough persons kept apart for a reconstruction, it is left out.
+    Raises:
+        DataInvalid: fewer than two persons are kept apart who share no recording with a training person.
     """
     arrays = made.windows if made.windows is not None else _inverted(made, ground)
     seed = ground.seed + ATTACK_SEED

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from datetime import UTC, datetime
+from itertools import pairwise
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -57,6 +58,18 @@ def test_a_changed_model_is_thrown_away_and_a_new_one_replaces_the_old(tmp_path)
     with pytest.raises(EvaluationDenied):
         incoming.whole(partner(), DIGEST)
     assert incoming.whole(partner(), hashlib.sha256(other).hexdigest()).read_bytes() == other
+
+
+def test_a_piece_that_comes_again_changes_nothing(tmp_path):
+    incoming = Incoming(Home(tmp_path))
+    cuts = (0, 2000, 4000, len(MODEL))
+    for start, end in pairwise(cuts):
+        for _ in range(2):
+            assert incoming.add(partner(), DIGEST, len(MODEL), start, MODEL[start:end]) == end
+    assert incoming.whole(partner(), DIGEST).read_bytes() == MODEL
+    with pytest.raises(ModelRefused, match="bytes are here"):
+        incoming.add(partner(), DIGEST, len(MODEL), 2000, b"another")
+    assert incoming.whole(partner(), DIGEST).read_bytes() == MODEL
 
 
 def test_partners_do_not_meet(tmp_path):

@@ -58,11 +58,15 @@ class Incoming:
             raise ModelRefused(f"a piece must have 1 to {PIECE_BYTES} bytes and lie within the model")
         path = self.path(partner)
         self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        flags = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | (os.O_TRUNC if offset == 0 else 0)
-        with os.fdopen(os.open(path, flags, 0o600), "ab") as file:
-            if file.tell() != offset:
-                raise ModelRefused(f"{file.tell()} bytes are here, so offset must be that, or 0 to begin anew")
-            file.write(data)
+        flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | (os.O_TRUNC if offset == 0 else 0)
+        with os.fdopen(os.open(path, flags, 0o600), "r+b") as file:
+            here = file.seek(0, os.SEEK_END)
+            file.seek(min(offset, here))
+            # A piece whose answer was lost comes again; it changes nothing.
+            if offset > here or (offset < here and file.read(len(data)) != data):
+                raise ModelRefused(f"{here} bytes are here, so offset must be that, or 0 to begin anew")
+            if offset == here:
+                file.write(data)
         if offset + len(data) == size and _digest(path) != sha256:
             path.unlink()
             raise ModelRefused("the model that arrived has another digest than announced; send it again")
