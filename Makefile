@@ -78,7 +78,7 @@ bench-excite: $(STAMP) ## stimuli per second: the published loop and ours, in tu
 bench-pull: $(STAMP) ## one pull of 2 GiB beside nginx and curl, in turns, and 50 partners at once; sooner: ARGS="--mib 256"
 	@$(MAKE) bench BENCH=pull
 
-soak: $(STAMP) ## 200 pulls under SIGKILLs, bad lines, full disks and a clock that jumps, to build/soak; two minutes: ARGS=--quick
+soak: $(STAMP) ## 200 pulls under SIGKILLs, bad lines, full disks and a clock that jumps, to build/soak; short form: ARGS=--quick
 	$(BIN)/python tests/soak/run.py $(ARGS)
 
 fuzz: $(STAMP) ## 200,000 mutants of everything that comes from outside, then atheris on each kind, to build/fuzz

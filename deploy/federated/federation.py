@@ -48,7 +48,7 @@ class Sizes:
     minutes: int = 120
     test_persons: int = 12
     hidden: int = 300
-    stimuli: int = 2500
+    stimuli: int = 2000
     seeds: int = 3
 
 

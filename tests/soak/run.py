@@ -2,7 +2,7 @@
 
 ::
 
-    python tests/soak/run.py --quick                   # 20 pulls of 32 MiB, 5 kills; under two minutes
+    python tests/soak/run.py --quick                   # 20 pulls of 32 MiB, 5 kills; minutes
     python tests/soak/run.py                           # 200 pulls of 256 MiB, 60 kills; 52 GiB of disk
     python tests/soak/run.py --pulls 60 --mib 64       # anything between
 

@@ -1,7 +1,7 @@
 """A piece of a file as the wire carries it: protobuf's bytes for ``ReadFileResponse``, without protobuf's copies.
 
 The message has one field, ``data``. On the wire that is one tag, a length and the data, so joining the two makes it and a view into it
-reads it; protobuf's own objects would copy each piece twice more on either side (about a third of all work of a pull).
+reads it; protobuf's own objects would copy each piece twice more on either side.
 The format is protobuf's encoding guide, "message structure"; anything else that the guide allows is left to protobuf's parser.
 """
 

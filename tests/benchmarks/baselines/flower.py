@@ -46,12 +46,15 @@ def train_by_flower(environment: Environment, task: Task, sites: Sequence[Site],
         (folder / "task.json").write_text(json.dumps({"task": asdict(task), "sites": len(sites)}))
         for number, (values, labels) in enumerate(sites):
             np.savez(folder / f"site-{number}.npz", values=values, labels=labels)
-        address = f"{LOOPBACK}:{_free_port()}"
+        port, ends = _free_port(), time.monotonic() + timeout_s
+        address = f"{LOOPBACK}:{port}"
         logs = [folder / "server.log", *(folder / f"site-{number}.log" for number in range(len(sites)))]
-        roles = [("server", address, name), *(("site", address, name, str(number)) for number in range(len(sites)))]
-        processes = [environment.start(SCRIPT, *role, log=log) for role, log in zip(roles, logs, strict=True)]
+        processes = [environment.start(SCRIPT, "server", address, name, log=logs[0])]
         try:
-            _wait(processes, logs, timeout_s)
+            _listening(processes[0], port, ends)  # a site that comes too early gives up
+            for number, log in enumerate(logs[1:]):
+                processes.append(environment.start(SCRIPT, "site", address, name, str(number), log=log))
+            _wait(processes, logs, ends)
         finally:
             stop(processes)
         if not (folder / FINAL).is_file():
@@ -61,7 +64,16 @@ def train_by_flower(environment: Environment, task: Task, sites: Sequence[Site],
     return with_weights(task.network(), weights).eval()
 
 
-def _wait(processes: Sequence[subprocess.Popen[bytes]], logs: Sequence[Path], timeout_s: float) -> None:
+def _listening(server: subprocess.Popen[bytes], port: int, ends: float) -> None:
+    """Until the server takes connections, or has ended, or it is `ends` by the monotonic clock."""
+    while server.poll() is None and time.monotonic() < ends:
+        with socket.socket() as one:
+            if one.connect_ex((LOOPBACK, port)) == 0:
+                return
+        time.sleep(TICK_SECONDS)
+
+
+def _wait(processes: Sequence[subprocess.Popen[bytes]], logs: Sequence[Path], ends: float) -> None:
     """Until the server, the first of the processes, has ended.
 
     A site may find the server gone at the end and say so as an error; only a server that goes on waiting after it has lost a site.
@@ -69,14 +81,14 @@ def _wait(processes: Sequence[subprocess.Popen[bytes]], logs: Sequence[Path], ti
     Raises:
         ConfigError: the server waits for a site that has failed, or for too long.
     """
-    ends, lost = time.monotonic() + timeout_s, float("inf")
+    lost = float("inf")
     while processes[0].poll() is None:
         failed = [log for process, log in zip(processes, logs, strict=True) if process.poll()]
         lost = min(lost, time.monotonic()) if failed else float("inf")
         if time.monotonic() - lost > GRACE_SECONDS:
             raise ConfigError(f"Flower: {failed[0].stem} failed: {last_line(failed[0])}")
         if time.monotonic() > ends:
-            raise ConfigError(f"Flower took more than {timeout_s:.0f} s and was stopped")
+            raise ConfigError("Flower took too long and was stopped")
         time.sleep(TICK_SECONDS)
 
 

@@ -31,13 +31,15 @@ def printed(document: Row) -> Table:
     mark = " (SIMULATED persons)" if document["simulated"] else ""
     table = Table(title=f"Baselines, kappa on {PROTOCOL_TITLES[protocol]}{mark}", title_justify="left", title_style="bold")
     table.add_column("what leaves", no_wrap=True)
-    for head in (*(f"kappa {family}".replace("_", " ") for family in families), "entropy", "excess nats", "copied", "member AUC", "epsilon",
-                 "core s", "MiB"):  # fmt: skip
-        table.add_column(head, justify="right")
+    heads = [f"kappa {family}".replace("_", " ") for family in families]
+    for head in (*heads, "entropy", "excess", "copied", "member AUC", "epsilon", "core s", "MiB"):
+        # Nothing is cut, however narrow the terminal.
+        table.add_column(head, justify="right", min_width=max(len(word) for word in [*head.split(), "0.000"]))
     for row in document["rows"]:
         kappas = [number(row["kappa"].get(protocol, {}).get(family)) for family in families]
         style = "bold green" if row["approach"] == "stimuli" else ""
-        table.add_row(row["title"], *kappas, *(figure for _, figure in figures(row)), style=style)
+        told = [figure.split(" (")[0] for _, figure in figures(row)]  # intervals stand on the page
+        table.add_row(row["title"], *kappas, *told, style=style)
     return table
 
 

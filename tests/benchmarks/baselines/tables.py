@@ -59,10 +59,14 @@ def headline(found: Sequence[Row], protocol: str) -> str:
         return "Stimuli and what else a hospital might let out"
     mine = best(ours, protocol)
     below = [row for row in rivals if (best(row, protocol) or 0.0) <= (mine or 0.0)]
-    return (
-        f"On persons whom nobody learnt from, the best student of the stimuli reaches a kappa of {mine or 0.0:.2f}; "
-        f"{len(below)} of {len(rivals)} baselines reach no more."
+    told = (
+        f"The best student of the stimuli reaches a kappa of {mine or 0.0:.2f}; {len(below)} of {len(rivals)} baselines reach no more."
     )
+    others = sorted(row["membership"]["auc"] for row in rivals if row["membership"])
+    if not ours["membership"] or not others:
+        return told
+    mine = ours["membership"]["auc"]
+    return f"{told} Membership is told with an AUC of {mine:.2f}, from baselines with {others[0]:.2f} to {others[-1]:.2f}."
 
 
 def best(row: Row, protocol: str) -> float | None:

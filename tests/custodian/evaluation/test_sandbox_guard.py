@@ -117,7 +117,7 @@ def test_processor_time_and_memory_are_bounded():
     with Sandbox(replace(Limits(), cpu_seconds=1)) as box, pytest.raises(ModelRefused, match="1 s of processor time"):
         box.load(student_models.slow(), SHAPE, 2)
         box.answers(np.zeros((BATCH, *SHAPE), np.float32), 60)
-    with Sandbox(replace(Limits(), memory_bytes=32 << 20)) as box, pytest.raises(ModelRefused, match="memory"):
+    with Sandbox(replace(Limits(), memory_bytes=32 << 20, load_seconds=120.0)) as box, pytest.raises(ModelRefused, match="memory"):
         box.load(student_models.many_nodes(), SHAPE, 2)
 
 
