@@ -8,3 +8,9 @@ import os
 os.environ.pop("COLUMNS", None)
 # One thread per process: the tests start many, and threads that contend are ten times slower than one.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+from hypothesis import settings
+
+# How long an example takes depends on what else the machine does; no test is judged by it.
+settings.register_profile("stimset", deadline=None)
+settings.load_profile("stimset")

@@ -65,20 +65,24 @@ def main(
     from paper.jobs import code_digest
     from paper.settings import Setting
 
+    from custodian.excitation.recipe import load_recipe
+
     names = [a.name for a in chosen(approaches.split(",") if approaches else list(APPROACHES))]
     wanted = shadowed.split(",") if shadowed else QUICK_SHADOWED if quick else SHADOWED
     attacked = [approach.name for approach in chosen(wanted) if shadowed or approach.name in names]
+    taught = _families(families or (FAMILIES if quick else FULL_FAMILIES))
     number = worlds if worlds is not None else (4 if quick else 8)
     if number % 2 or number == 2:
         raise ConfigError(f"membership is told by an even number of 4 or more worlds (or none at all, 0), not {number}")
+    load_recipe(recipe or FULL.recipe)  # an unknown one is refused before anything is made
     given = {"recipe": recipe, "count": count, "steps": steps, "rounds": rounds, "per_person": per_person}
     form = replace(QUICK if quick else FULL, **{name: value for name, value in given.items() if value is not None})
     setting = Setting.make(WINDOW, data, out / "baselines-cells", persons, minutes)
     place = environments or out / "baselines-envs"
     bed = Bed(setting, seed, form, number, place.resolve(), code_digest())
+    todo = cells(bed, names, taught, attacked)
     if not table_only:
-        _prepare(environments_of(names, bed.environments))
-    todo = cells(bed, names, _families(families or (FAMILIES if quick else FULL_FAMILIES)), attacked)
+        _prepare(environments_of({*names, *attacked}, bed.environments))
     failed = {} if table_only else _run(todo, workers, lambda found: _write(out, bed, todo, found))
     document = _write(out, bed, todo, failed)
     _say(document, out)

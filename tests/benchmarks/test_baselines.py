@@ -137,12 +137,14 @@ def test_noise_waits_for_the_teacher_of_the_stimuli(tmp_path):
 
 @pytest.mark.parametrize(
     ("options", "cause"),
-    [("--approaches magic", "no approach 'magic'"), ("--worlds 3", "an even number"), ("--families magic", "no family 'magic'")],
+    [("--approaches magic", "no approach 'magic'"), ("--worlds 3", "an even number"), ("--families magic", "no family 'magic'"),
+     ("--recipe magic", "no recipe 'magic'")],
 )
 def test_what_is_unknown_is_refused_before_anything_runs(app, tmp_path, options, cause):
     result = CliRunner().invoke(app, [*options.split(), "--out", str(tmp_path)])
     assert result.exit_code == 3
     assert cause in result.output
+    assert not (tmp_path / "baselines-envs").exists()
 
 
 def test_a_row_is_as_safe_as_its_worst_attacker_says():

@@ -19,7 +19,7 @@ Noise and stimuli go by one teacher, whose training counts to the cost of the st
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -203,7 +203,7 @@ APPROACHES: dict[str, Approach] = {
 }
 
 
-def chosen(names: Sequence[str]) -> list[Approach]:
+def chosen(names: Collection[str]) -> list[Approach]:
     """The approaches of these names, in the table's order.
 
     Raises:
@@ -214,6 +214,6 @@ def chosen(names: Sequence[str]) -> list[Approach]:
     return [approach for name, approach in APPROACHES.items() if name in names]
 
 
-def environments_of(names: Sequence[str], root: Path) -> list[Environment]:
+def environments_of(names: Collection[str], root: Path) -> list[Environment]:
     """What the approaches of these names need besides the project's own environment."""
     return [made(root) for approach in chosen(names) if (made := approach.environment)]
