@@ -34,7 +34,7 @@ def printed(document: Row) -> Table:
     heads = [f"kappa {family}".replace("_", " ") for family in families]
     for head in (*heads, "entropy", "excess", "copied", "member AUC", "epsilon", "core s", "MiB"):
         # Nothing is cut, however narrow the terminal.
-        table.add_column(head, justify="right", min_width=max(len(word) for word in [*head.split(), "0.000"]))
+        table.add_column(head, justify="right", min_width=max(len(word) for word in [*head.split(), "-0.000"]))
     for row in document["rows"]:
         kappas = [number(row["kappa"].get(protocol, {}).get(family)) for family in families]
         style = "bold green" if row["approach"] == "stimuli" else ""

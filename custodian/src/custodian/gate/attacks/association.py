@@ -87,7 +87,7 @@ class Association:
 
     The headline ``certainty-gap`` is limited by the policy. The positive control is the same gap for windows of the training persons that
     the attacker did not learn, with a tenth of noise; where persons can't be told apart, or no better than strangers are taken for them,
-    the same with planted tones. The negative control is pink noise.
+    the same with planted tones. The negative control is noise that sounds like strangers.
 
     Attributes:
         family: of the attacker, in `stimset.learning.families`.
@@ -223,7 +223,7 @@ def _look(
         "strangers": attacker.predict_proba(strangers.values[theirs]),
         controls.RAW: on_control,
         controls.NOISED: attacker.predict_proba(controls.noised(known, rng)),
-        controls.NOISE: attacker.predict_proba(controls.noise(training.spec, MAX_CONTROLS, rng)),
+        controls.NOISE: attacker.predict_proba(controls.surrogates(strangers.values[theirs[:MAX_CONTROLS]], rng)),
     }
     expected = {
         "stimuli": stimuli.probabilities[mine].astype(np.float64) @ shares,

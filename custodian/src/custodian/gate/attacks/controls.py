@@ -33,6 +33,18 @@ def noise(spec: WindowSpec, count: int, rng: np.random.Generator) -> Values:
     return NoisePrior(spec).sample(count, rng)[0]
 
 
+def surrogates(values: Values, rng: np.random.Generator) -> Values:
+    """Noise that sounds like each of some windows ``(n, channels, samples)``: their spectra at random phases, the same for all channels.
+
+    Pink noise lies so far from any recording that an attacker trained on few patients may be sure of anything about it; of noise that
+    sounds like strangers nobody has a reason to be surer than of the strangers (surrogate data: Theiler et al., Physica D 58, 1992).
+    """
+    mean = values.mean(-1, keepdims=True)
+    spectrum = np.fft.rfft(values - mean, axis=-1)
+    turned = spectrum * np.exp(2j * np.pi * rng.random((len(values), 1, spectrum.shape[-1])))
+    return np.asarray(mean + np.fft.irfft(turned, n=values.shape[-1], axis=-1), dtype=np.float32)
+
+
 def sample(count: int, at_most: int, rng: np.random.Generator) -> NDArray[np.int64]:
     """Ascending rows out of `count`, all of them or `at_most` by chance."""
     return np.arange(count) if count <= at_most else np.sort(rng.choice(count, at_most, replace=False))
