@@ -72,8 +72,8 @@ def test_raw_windows_are_caught_noise_is_not_and_every_way_has_its_finding(done)
         assert set(found[name].curves) == {"stimuli", "raw windows", "noise"}
         low, high = found[name].intervals["auc"]
         assert low <= found[name].value <= high
-    # Each person of this cohort has a rhythm of their own, which a spectrum averaged over five persons gives away.
-    assert found["membership-stimuli"].value > 0.8
+    # Each person of this cohort has a rhythm of their own, which averages over five persons give away.
+    assert found["membership-stimuli"].value > 0.65
     assert {"rmia-auc", "window-auc", "tpr-at-1", "persons", "worlds", "pairs"} <= set(
         found["membership-stimuli"].measurements
     )
