@@ -125,8 +125,8 @@ def headline(summary: Mapping[str, Any]) -> str:
     better = [f for f, gain in gains.items() if gain > 0]
     if gains and len(better) == len(gains):
         gain = mean(gains.values())
-        return f"Three hospitals together teach every {kind} more than one of them alone: +{gain:.2f} of kappa on average."
-    return f"The union is better than the hospitals alone for {len(better)} of {len(gains)} {kind}s."
+        return f"The union teaches every {kind} more than the three hospitals alone do on average: +{gain:.3f} of kappa in the mean."
+    return f"The union is better than the mean of the three hospitals alone for {len(better)} of {len(gains)} {kind}s."
 
 
 def kappa_table(summary: Mapping[str, Any]) -> Table:
