@@ -66,7 +66,7 @@ def test_rows_of_both_benchmarks_come_together():
 def test_the_words_follow_the_numbers(summary):
     assert summary["neural"] == ["cnn"] and "every network" in tally.headline(summary)
     worse = {**summary, "gains": {"cnn": -0.01, "random_forest": 0.1}}
-    assert tally.headline(worse) == "The union is better than the hospitals alone for 0 of 1 networks."
+    assert tally.headline(worse) == "The union is better than the mean of the three hospitals alone for 0 of 1 networks."
 
 
 def test_the_table_and_the_page(summary, capsys):
