@@ -21,6 +21,7 @@ from custodian.cohort import Cohort, person_shares
 from custodian.gate.attacks import controls
 from custodian.gate.attacks.base import Curve, Evidence, Finding, OnProgress, unwatched
 from custodian.gate.attacks.intervals import Clustered, area, interval, mean_difference, too_few
+from custodian.gate.attacks.signatures import with_tones
 from stimset.learning.estimator import SoftLabelEstimator
 from stimset.learning.families import build, family
 from stimset.release import StimulusArrays
@@ -232,7 +233,7 @@ def _look(
     sights = _Sights(family, answers, expected, strangers.person[theirs], lift, lift)
     if lift < lift_wanted or sights.gap(controls.NOISED) <= gap_wanted:
         attacker, answers[PLANTED], planted_lift = learn(
-            controls.with_planted_tones(training.values, owners, len(persons))
+            with_tones(training.values, owners, len(persons))
         )
         answers[PLANTED_STRANGERS] = attacker.predict_proba(strangers.values[theirs])
         return replace(sights, planted_lift=planted_lift)

@@ -16,7 +16,6 @@ from stimset.windows import Windows, WindowSpec
 
 RAW, NOISED, NOISE = "raw windows", "windows with 10 % noise", "noise"
 NOISE_SHARE = 0.1
-PLANTED_STRENGTH = 0.5
 
 Values = NDArray[np.float32]
 
@@ -62,13 +61,3 @@ def sample_by_person(
     owners = windows.person[among]
     mine = [np.flatnonzero(owners == p) for p in np.unique(owners)]
     return np.sort(np.concatenate([among[m[sample(len(m), per_person, rng)]] for m in mine]))
-
-
-def with_planted_tones(values: NDArray[np.float32], owners: NDArray[np.int64], persons: int) -> NDArray[np.float32]:
-    """Windows ``(n, channels, samples)`` with a tone of each owner's own frequency in the first channel, half as strong as that signal."""
-    samples = values.shape[-1]
-    cycles = 2 + (samples / 2 - 4) * owners / persons
-    tone = np.sin(2 * np.pi * cycles[:, None] * np.arange(samples) / samples)
-    planted = values.copy()
-    planted[:, 0] += (PLANTED_STRENGTH * values[:, 0].std() * np.sqrt(2) * tone).astype(np.float32)
-    return planted

@@ -21,6 +21,7 @@ from custodian.cohort import person_shares
 from custodian.gate.attacks import controls
 from custodian.gate.attacks.base import Evidence, Finding, OnProgress, unwatched
 from custodian.gate.attacks.intervals import Clustered, interval, too_few
+from custodian.gate.attacks.signatures import with_tones
 from stimset.learning.features import LIMIT, describe
 from stimset.windows import Windows
 
@@ -166,7 +167,7 @@ def _planted_gap(
     """The headline of the middle third when each training person has a tone of their own: the control where persons are alike."""
     persons, owners = np.unique(training.person, return_inverse=True)
     planted = replace(
-        training, values=controls.with_planted_tones(training.values, owners.astype(np.int64), len(persons))
+        training, values=with_tones(training.values, owners.astype(np.int64), len(persons))
     )
     pair = _Pair.of(planted, *held, rng)
     theirs = pair.name(strangers.values, strangers.labels)
