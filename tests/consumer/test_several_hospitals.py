@@ -24,6 +24,7 @@ from consumer.students import together as union
 from consumer.students.fleet import Order, train_fleet
 from consumer.students.student import Lineage, Student
 from consumer.students.training import HELD_OUT, judge, name_of, train_student, trained_before
+from consumer.submit import report_file
 from hospitals import Hospitals
 from stimset.errors import ConfigError, ContentMismatch, FormatError, UnknownSigner
 from stimset.learning import families
@@ -221,3 +222,9 @@ def test_no_hospital_can_be_left_out_or_put_in(world: Hospitals, exported: Path,
         lineage_file(file).write_text(json.dumps(signed))
         with pytest.raises((ContentMismatch, FormatError)):
             verify_student(file, roots)
+
+
+def test_reports_of_several_hospitals_do_not_replace_each_other():
+    model = Path("models") / "cnn.onnx"
+    assert report_file(model, None) == Path("models") / "cnn.onnx.evaluation.json"
+    assert len({report_file(model, name) for name in (None, "north", "south")}) == 3

@@ -94,6 +94,19 @@ def test_a_truncated_file_does_not_replace_the_cohort(home, tmp_path):
     assert (home.cohort / "windows.safetensors").read_bytes() == before
 
 
+def test_a_night_kept_twice_is_warned_of_by_recording_and_never_by_person(home, tmp_path):
+    data = write_npz(tmp_path / "data")
+    once = run(home, "ingest", data, "--format", "json")
+    assert json.loads(once.stdout)["doubles"] == []
+    with np.load(data / "r4.npz") as night:
+        np.savez(data / "r9.npz", **{**night, "person": "Ann 9"})
+    twice = run(home, "ingest", data, "--format", "json")
+    assert twice.exit_code == 0
+    assert json.loads(twice.stdout)["doubles"] == [["r4", "r9"]]
+    assert "'r4' and 'r9'" in " ".join(twice.stderr.split())
+    assert "Ann" not in twice.output
+
+
 def test_a_dry_run_prints_a_spec_that_ingest_takes(home, tmp_path):
     data = write_npz(tmp_path / "data")
     dry = run(home, "ingest", data, "--dry-run")

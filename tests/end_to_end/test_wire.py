@@ -141,6 +141,16 @@ def test_a_line_that_breaks_again_and_again(world):
         proxy.close()
 
 
+def test_a_far_custodian_is_reached_at_the_first_attempt(world):
+    daemon = world.start()
+    proxy = Proxy(daemon.address, delay_s=0.4)
+    try:
+        with world.client(proxy.address, RetryPolicy(short_attempts=1)) as client:
+            assert [found.release_id for found in client.list_releases()] == [world.release.folder.name]
+    finally:
+        proxy.close()
+
+
 def test_a_client_killed_in_mid_stream_goes_on_where_it_was(world):
     daemon = world.start()
     proxy = Proxy(daemon.address, stall_after=4 << 20)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import socket
 import threading
+import time
 
 
 class Proxy:
@@ -14,12 +15,13 @@ class Proxy:
         target: host:port of the daemon.
         stall_after: daemon's bytes (over all connections) after which nothing more is passed on; None for never.
         cut: instead of stalling, close the connections when `stall_after` is reached, and count anew.
+        delay_s: what each of the daemon's pieces waits, as on a far line.
     """
 
-    def __init__(self, target: str, *, stall_after: int | None = None, cut: bool = False) -> None:
+    def __init__(self, target: str, *, stall_after: int | None = None, cut: bool = False, delay_s: float = 0.0) -> None:
         host, port = target.rsplit(":", 1)
         self._target = host, int(port)
-        self._stall_after, self._cut = stall_after, cut
+        self._stall_after, self._cut, self._delay_s = stall_after, cut, delay_s
         self.passed = 0
         self.total = 0
         self.cuts = 0
@@ -56,6 +58,8 @@ class Proxy:
                         break
                     self._released.wait()
                     break
+                if counted:
+                    time.sleep(self._delay_s)
                 sink.sendall(data)
                 if counted:
                     self.passed += len(data)

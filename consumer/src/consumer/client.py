@@ -35,6 +35,7 @@ from stimset.verifying import TrustedRoot, VerifiedRelease
 T = TypeVar("T")
 
 MESSAGE_BYTES = 4 << 20
+CONNECT_MS = 20_000
 _READ_FILE = f"/{pb.DESCRIPTOR.services_by_name['ReleaseService'].full_name}/ReadFile"
 MAX_RELEASES = 10_000
 PAGE = 100
@@ -45,7 +46,9 @@ _OPTIONS = [
     ("grpc.keepalive_time_ms", 60_000),
     ("grpc.keepalive_timeout_ms", 20_000),
     ("grpc.initial_reconnect_backoff_ms", 100),
-    ("grpc.min_reconnect_backoff_ms", 100),
+    # In spite of its name, how long a connection may take to be made: a far or a busy custodian's handshake needs more than a moment,
+    # and whoever gives up early and begins anew keeps it busy (grpc/grpc issue 12830).
+    ("grpc.min_reconnect_backoff_ms", CONNECT_MS),
     ("grpc.max_reconnect_backoff_ms", 2_000),
     # We retry ourselves: gRPC would begin a stream anew, not go on with it.
     ("grpc.enable_retries", 0),

@@ -33,6 +33,11 @@ REPORT_SUFFIX = ".evaluation.json"
 OnSent = Callable[[float], None]
 
 
+def report_file(model: Path, custodian: str | None) -> Path:
+    """Where a report on this model goes unless somebody says otherwise; reports of several custodians lie beside each other."""
+    return model.with_name(model.name + (f".{custodian}" if custodian else "") + REPORT_SUFFIX)
+
+
 class ModelRefused(FormatError):
     """The custodian does not evaluate the model; its words say why."""
 

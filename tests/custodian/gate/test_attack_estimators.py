@@ -9,7 +9,7 @@ from custodian.cohort import Cohort
 from custodian.gate.attacks import attack_identity, controls
 from custodian.gate.attacks.association import Association
 from custodian.gate.attacks.base import Evidence
-from custodian.gate.attacks.doubles import find_doubles
+from custodian.gate.attacks.doubles import find_doubles, find_pairs
 from custodian.gate.attacks.linkage import Linkage, agreement, thirds
 from custodian.gate.attacks.reconstruction import RATIO, Reconstruction, singled_out
 from custodian.gate.utility import try_student
@@ -145,6 +145,8 @@ def test_a_recording_kept_twice_is_found_left_out_and_named(many):
     doubled = Cohort(replace(w, values=values), many.validation_persons, simulated=True)
     assert find_doubles(many) == ()
     assert find_doubles(doubled) == (stranger,)
+    assert find_pairs(many.windows) == ()
+    assert find_pairs(doubled.windows) == (tuple(sorted((twin, stranger))),)
     rng = np.random.default_rng(0)
     evidence = Evidence(raw(doubled, rng), doubled)
     assert stranger not in evidence.stranger_persons

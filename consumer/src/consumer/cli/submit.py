@@ -41,8 +41,8 @@ def submit_model(
 ) -> None:
     """Let the custodian try a student on patients whom nobody trained on; what comes back is a signed report.
 
-    Builds on 'export' and 'trust add'. Leaves MODEL.onnx.evaluation.json, which 'consumer verify' checks offline and a third party can
-    check with the custodian's root. The custodian takes plain ONNX graphs alone (no loops, no custom operators), runs them where they
+    Builds on 'export' and 'trust add'. Leaves MODEL.onnx.evaluation.json (MODEL.onnx.CUSTODIAN.evaluation.json where several are trusted),
+    which 'consumer verify' checks offline and a third party can check with the custodian's root. The custodian takes plain ONNX graphs alone (no loops, no custom operators), runs them where they
     reach nothing, and answers with noisy counts; each answer uses up one of a few ('consumer budget'). The very same file gets the very
     same report, for nothing. Exit codes: 4 the custodian refuses the model, and says why; 11 no evaluation is left or offered.
 
@@ -50,9 +50,9 @@ def submit_model(
     """
     from consumer.client import Client
     from consumer.config import Home
-    from consumer.enrolment import find
+    from consumer.enrolment import find, trusted
     from consumer.standing import current_root, write_whole
-    from consumer.submit import REPORT_SUFFIX, submit
+    from consumer.submit import report_file, submit
 
     opened = Home.open(home)
     chosen = find(opened, custodian)
@@ -61,7 +61,7 @@ def submit_model(
             step(share, "it is evaluated" if share == 1 else "it is sent")
 
         report, evaluation = submit(client, current_root(chosen), model, release_id=release, on_sent=sent)
-    file = out or model.with_name(model.name + REPORT_SUFFIX)
+    file = out or report_file(model, chosen.short_name if len(trusted(opened)) > 1 else None)
     write_whole(file, report)
     show(format, _document(evaluation, chosen.short_name) | {"report": str(file)}, _table(evaluation), f"{file}")
 

@@ -99,7 +99,31 @@ def ingest(
             seed=seed,
             on_step=step,
         )
-    console.show(format, _cohort_document(cohort), *_cohort_text(cohort))
+    doubles = _doubles(opened, records, cohort)
+    for first, second in doubles:
+        console.err.print(
+            f"warning: the recordings '{first}' and '{second}' of two persons are alike, as if one night was kept twice; one patient "
+            "would count as two. Leave one of them out with --only, or give both the same person, and ingest again",
+            markup=False,
+        )
+    document = _cohort_document(cohort) | {"doubles": [list(pair) for pair in doubles]}
+    console.show(format, document, *_cohort_text(cohort))
+
+
+def _doubles(home: Home, records: Sequence[Record], cohort: Cohort) -> list[tuple[str, str]]:
+    """Names of recordings of persons who look like one person under two names: a recording each. Of persons no name is ever shown."""
+    from custodian.cohort import pseudonym
+    from custodian.config import PSEUDONYM_KEY_FILE
+    from custodian.gate.attacks.doubles import find_pairs
+
+    pairs = find_pairs(cohort.windows)
+    if not pairs:
+        return []
+    key = home.secret(PSEUDONYM_KEY_FILE)
+    # Read once more, in this rare case: nothing that outlives the reading of a recording has known its name.
+    names = {pseudonym(key, f"person:{record.person}"): record.name for record in records}
+    hidden = cohort.windows.person_names
+    return [(names[hidden[a]], names[hidden[b]]) for a, b in pairs]
 
 
 def _records(
