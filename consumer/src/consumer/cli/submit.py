@@ -42,9 +42,10 @@ def submit_model(
     """Let the custodian try a student on patients whom nobody trained on; what comes back is a signed report.
 
     Builds on 'export' and 'trust add'. Leaves MODEL.onnx.evaluation.json (MODEL.onnx.CUSTODIAN.evaluation.json where several are trusted),
-    which 'consumer verify' checks offline and a third party can check with the custodian's root. The custodian takes plain ONNX graphs alone (no loops, no custom operators), runs them where they
-    reach nothing, and answers with noisy counts; each answer uses up one of a few ('consumer budget'). The very same file gets the very
-    same report, for nothing. Exit codes: 4 the custodian refuses the model, and says why; 11 no evaluation is left or offered.
+    which 'consumer verify' checks offline and a third party can check with the custodian's root. The custodian takes plain ONNX graphs
+    alone (no loops, no custom operators), runs them where they reach nothing, and answers with noisy counts; each answer uses up one of
+    a few ('consumer budget'). The very same file gets the very same report, for nothing. Exit codes: 4 the custodian refuses the model,
+    and says why; 11 no evaluation is left or offered.
 
     Example: consumer submit cnn.onnx
     """
