@@ -94,6 +94,18 @@ def test_the_home_knows_whom_to_trust(tiny, tmp_path):
     assert run(tiny.folder, "--home", home, "--custodian", "hospital").exit_code == 3
 
 
+def test_a_release_of_the_home_is_named_by_its_id(tiny, tmp_path):
+    home = tmp_path / "home"
+    trust(home, "hospital", tiny)
+    missing = run("tiny-0001", "--home", home)
+    assert missing.exit_code == 3
+    assert "consumer pull" in missing.output
+    tiny.copy(home / "releases" / "held").rename(home / "releases" / "tiny-0001")
+    named = json.loads(run("tiny-0001", "--home", home, "--format", "json").stdout)
+    assert named["verified"] is True
+    assert run("../releases/tiny-0001", "--home", home).exit_code == 3, "a path is no id"
+
+
 def test_a_root_that_is_not_the_pinned_one(tiny, tmp_path):
     trust(tmp_path / "home", "hospital", tiny, fingerprint="0" * 64)
     assert run(tiny.folder, "--home", tmp_path / "home").exit_code == 6

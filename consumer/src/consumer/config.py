@@ -61,6 +61,11 @@ class Home:
         """Verified releases, one folder each."""
         return self.root / "releases"
 
+    def release(self, named: str) -> Path:
+        """The folder of a release that is named by its id in this home, or else by a path."""
+        held = self.releases / named
+        return held if named not in ("", ".", "..") and "/" not in named and held.is_dir() else Path(named)
+
     @property
     def students(self) -> Path:
         """Trained students, one folder each."""

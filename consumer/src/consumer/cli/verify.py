@@ -81,6 +81,9 @@ def verify_release(
     if folder.suffix == ".json" and folder.is_file():
         show_report(folder, candidates, format)
         return
+    folder = folder if root is not None else Home.open(home).release(str(folder))
+    if not folder.exists():
+        raise ConfigError(f"there is no release '{folder}', in the home or as a folder; name one, or run 'consumer pull'")
     for position, (trusted_as, trusted) in enumerate(candidates):
         try:
             release = verify(folder, trusted)

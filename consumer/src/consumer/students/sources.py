@@ -28,9 +28,7 @@ def open_release(home: Home, named: str, *, despite_withdrawal: str | None = Non
         NotAccepted: the custodian's gate was overridden, and nobody accepted that when it was pulled.
         VerificationError: a promise does not hold.
     """
-    folder = home.releases / named if named not in ("", ".", "..") and "/" not in named else Path(named)
-    if not folder.is_dir():
-        folder = Path(named)
+    folder = home.release(named)
     if not folder.is_dir():
         raise ConfigError(f"there is no release '{named}' in {home.releases}, and no such folder; run 'consumer pull'")
     release, custodian = verify_of_any(home, folder)
