@@ -10,6 +10,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from custodian.excitation.acceleration import EXACT, Acceleration
 from custodian.excitation.objectives import Objective, Responses
 from custodian.excitation.parametrisations import Parametrisation, Time
 from custodian.excitation.taps import tapped
@@ -20,6 +21,7 @@ IN_TIME = Time()
 def ascend(
     start: Tensor, wanted: Tensor, objective: Objective, teacher: nn.Module, identity: Sequence[nn.Module] = (),
     references: Sequence[nn.Module] = (), *, steps: int, learning_rate: float, clip: float, parametrisation: Parametrisation = IN_TIME,
+    acceleration: Acceleration = EXACT,
 ) -> Tensor:  # fmt: skip
     """Follow the objective's gradient from `start`.
 
@@ -34,6 +36,7 @@ def ascend(
         learning_rate: in normalised units per step.
         clip: stimuli are held within ``[-clip, clip]``.
         parametrisation: the coordinates that are stepped.
+        acceleration: how the networks are asked.
 
     Returns:
         Stimuli ``(batch, channels, samples)``. Adam works element by element, so each result depends on its own start alone, or, with an
@@ -47,8 +50,9 @@ def ascend(
         for _ in range(steps):
             stimuli = parametrisation.decode(leaf)
             responses = Responses(
-                stimuli, start, wanted, teacher(stimuli), tuple(network(stimuli) for network in identity),
-                tuple(network(stimuli) for network in references), seen,
+                stimuli, start, wanted, acceleration.ask(teacher, stimuli),
+                tuple(acceleration.ask(network, stimuli) for network in identity),
+                tuple(acceleration.ask(network, stimuli) for network in references), seen,
             )  # fmt: skip
             # Summed over the batch, so that a stimulus's gradient does not shrink as the batch grows (Adam's epsilon would notice).
             cost = objective(responses)[0] * len(start)

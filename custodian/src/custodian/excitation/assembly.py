@@ -12,6 +12,7 @@ from torch import nn
 from custodian.budget.account import Account
 from custodian.cohort import Cohort
 from custodian.excitation import readings
+from custodian.excitation.acceleration import Acceleration
 from custodian.excitation.acceptance import Quantiles
 from custodian.excitation.aggregates import Floats, Reader
 from custodian.excitation.folding import folded
@@ -70,8 +71,10 @@ def excitation_of(
     assembly = Assembly(cohort, recipe, frozen, reader, seed)
     prior, objective, quantiles = assembly.prior, assembly.objective(), assembly.quantiles()
     aggregates = (*reader.aggregates, *assembly.aggregates)
+    others = [_frozen(n, device) for n in identity], [_frozen(n, device) for n in references]
+    Acceleration.of(device).compiled([*others[0], *others[1], *([] if recipe.taps_teacher or objective.taps else [frozen])])
     return Excitation(
-        recipe, cohort.spec, frozen, [_frozen(n, device) for n in identity], [_frozen(n, device) for n in references], prior, objective,
+        recipe, cohort.spec, frozen, *others, prior, objective,
         assembly.expected(), quantiles, aggregates, reader.kept, seed, batch, device,
     )  # fmt: skip
 
@@ -161,6 +164,11 @@ class Assembly:
         if self.prior is None:
             raise ConfigError(f"recipe '{self.recipe.name}' has no prior whose draws could be measured")
         return self.prior.sample(MEASURED_DRAWS, np.random.default_rng([self._seed, DRAWS_STREAM]))
+
+
+def _looked_into(recipe: Recipe) -> bool:
+    """Whether somebody puts hooks on the teacher's layers."""
+    return recipe.taps_teacher or bool(recipe.acceptance.duplicates)
 
 
 def _frozen(trained: TrainedNetwork, device: str) -> nn.Module:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from safetensors.numpy import save
 from torch import nn
 
+from custodian.excitation.acceleration import Acceleration
 from custodian.excitation.acceptance import Quantiles, Selection
 from custodian.excitation.ascent import ascend
 from custodian.excitation.beliefs import paired, wanted_beliefs
@@ -105,7 +106,7 @@ class Excitation:
             stimuli = ascend(
                 first, belief, self.objective, self.teacher, self.identity, self.references if self.recipe.climbs("forget") else (),
                 steps=ascent.steps, learning_rate=ascent.learning_rate, clip=self.spec.clip,
-                parametrisation=parametrisation_of(ascent, self.spec.samples),
+                parametrisation=parametrisation_of(ascent, self.spec.samples), acceleration=Acceleration.of(self.device),
             )  # fmt: skip
             made.append(stimuli.cpu().numpy())
             on_progress(min(len(start), i + size))
