@@ -21,6 +21,7 @@ from consumer.cli import app
 from consumer.export import export
 from consumer.lineage import accompany, lineage_file, verify_student
 from consumer.students import together as union
+from consumer.students.consensus import agreed
 from consumer.students.fleet import Order, train_fleet
 from consumer.students.student import Lineage, Student
 from consumer.students.training import HELD_OUT, judge, name_of, train_student, trained_before
@@ -73,11 +74,39 @@ def test_it_is_kept_and_found_again(world: Hospitals, tmp_path: Path) -> None:
 def test_each_hospital_gives_its_share_to_both_sides(world: Hospitals) -> None:
     """Against a count by hand: what one hospital's stimuli alone would give, from each."""
     north, south = world.verified("north"), world.verified("south")
-    learned, held = union.lesson(union.together(north, [south]), 5, HELD_OUT)
+    halves = union.halves_of(union.together(north, [south]), 5, HELD_OUT)
+    learned, held = (union.joined([each[side] for each in halves]) for side in (0, 1))
     alone = [release.stimuli().split(HELD_OUT, 5) for release in (north, south)]
     assert np.array_equal(held.values, np.concatenate([h.values for _, h in alone]))
     assert len(learned) + len(held) == 280 and len(held) == 28
     assert np.isfinite(judge(north, "logistic_regression", 1, {}, beside=[south]))
+
+
+def test_a_unions_student_learns_the_mean_of_what_all_releases_say(world: Hospitals) -> None:
+    releases = union.together(world.verified("north"), [world.verified("south")])
+    halves = union.halves_of(releases, 5, HELD_OUT)
+    taught = []
+
+    def teach(own):
+        taught.append(own[0])
+        certain = np.eye(own[0].probabilities.shape[1])[len(taught) - 1]
+        return lambda values: np.tile(certain, (len(values), 1))
+
+    found = agreed(halves, teach)
+    assert all(np.array_equal(a.values, b[0].values) for a, b in zip(taught, halves, strict=True))
+    for position, other in ((0, 1), (1, 0)):
+        for before, after in zip(halves[position], found[position], strict=True):
+            expected = (before.probabilities + np.eye(before.probabilities.shape[1])[other]) / 2
+            assert np.array_equal(after.values, before.values)
+            assert np.allclose(after.probabilities, expected, atol=1e-6)
+
+
+def test_only_a_unions_student_says_that_it_learned_a_consensus(world: Hospitals) -> None:
+    north, south, told = world.verified("north"), world.verified("south"), []
+    student = train_student(north, "decision_tree", 3, beside=[south], on_progress=told.append)
+    assert student.training["labels"] == "consensus"
+    assert told == sorted(told) and told[-1] == 1.0
+    assert "labels" not in train_student(north, "decision_tree", 3).training
 
 
 def test_specs_that_differ_are_named_field_by_field(world: Hospitals) -> None:

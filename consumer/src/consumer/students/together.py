@@ -12,6 +12,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from consumer.students.consensus import Halves
 from consumer.students.student import JOINT, Lineage
 from consumer.trust import statement_digest
 from stimset.errors import ConfigError, FormatError
@@ -82,8 +83,8 @@ def lineage(releases: Sequence[VerifiedRelease]) -> Lineage:
     )
 
 
-def lesson(releases: Sequence[VerifiedRelease], seed: int, held_out: float) -> tuple[StimulusArrays, StimulusArrays]:
-    """Stimuli to learn from, and the share of each release that is held out, drawn by `seed`.
+def halves_of(releases: Sequence[VerifiedRelease], seed: int, held_out: float) -> list[Halves]:
+    """Of each release the stimuli to learn from, and the share that is held out, drawn by `seed`.
 
     Raises:
         FormatError: a release has fewer than `LEAST_STIMULI`.
@@ -95,10 +96,11 @@ def lesson(releases: Sequence[VerifiedRelease], seed: int, held_out: float) -> t
         if len(stimuli) < LEAST_STIMULI:
             raise FormatError(f"{release.id} has {len(stimuli)} stimuli; at least {LEAST_STIMULI} are needed to train a student")
         halves.append(stimuli.split(held_out, seed))
-    return _joined([learned for learned, _ in halves]), _joined([held for _, held in halves])
+    return halves
 
 
-def _joined(parts: Sequence[StimulusArrays]) -> StimulusArrays:
+def joined(parts: Sequence[StimulusArrays]) -> StimulusArrays:
+    """One after the other."""
     if len(parts) == 1:
         return parts[0]
     return StimulusArrays(np.concatenate([p.values for p in parts]), np.concatenate([p.probabilities for p in parts]))

@@ -9,6 +9,7 @@ Usage::
 
 from __future__ import annotations
 
+import itertools
 import json
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -19,8 +20,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from consumer.students.adjusting import Adjustment, prevalence_weights, temperature
+from consumer.students.consensus import Halves, agreed
 from consumer.students.student import Lineage, Student
-from consumer.students.together import called, lesson, lineage, together
+from consumer.students.together import called, halves_of, joined, lineage, together
 from stimset.errors import ConfigError, ContentMismatch, FormatError, StimsetError
 from stimset.learning import families
 from stimset.metrics import score
@@ -32,6 +34,8 @@ HELD_OUT = 0.1
 JUDGING = 0.2
 MAX_PROBE = 256
 PARITY = 1e-4
+CONSENSUS = "consensus"
+"""Of a union's student: it learned the mean of what all releases say of a stimulus."""
 _LEARNING_SHARE = 0.9  # of the progress; the rest is the export
 
 OnProgress = Callable[[float], None]
@@ -58,8 +62,8 @@ def train_student(
         family: see `stimset.learning.families`.
         seed: of the split and of everything random in the family; the same seed gives the same student on the same
             machine.
-        beside: releases of other custodians to learn from as well; their window specs must be the same. The student's name and lineage
-            name them all.
+        beside: releases of other custodians to learn from as well; their window specs must be the same. A student of each release is
+            trained first, and the union's learns their consensus (`consumer.students.consensus`). Its name and lineage name them all.
         parameters: of the family, where they are not to be the defaults.
         calibrate: fit a temperature (see `consumer.students.adjusting`); the student's name ends in ``-calibrated``.
         prevalence: label -> its share where the student will work; the name ends in ``-shifted``. Agreement with the teacher is
@@ -77,12 +81,22 @@ def train_student(
     chosen, parameters = families.family(family), dict(parameters or {})
     require(chosen)
     spec, began = release.spec, time.perf_counter()
-    learned, held = lesson(releases, seed, HELD_OUT)
+    fits, total = itertools.count(), 1 + (len(releases) if beside else 0)
+
+    def fitted(halves: Halves) -> Any:
+        number, (learned, held) = next(fits), halves
+        made = families.build(chosen.name, *spec.shape, spec.classes, seed, **parameters)
+        judging = held.values, held.probabilities
+        made.fit(learned.values, learned.probabilities, judging, lambda part: tell(_LEARNING_SHARE * (number + part) / total))
+        return made
+
+    halves = halves_of(releases, seed, HELD_OUT)
+    if beside:
+        halves = agreed(halves, lambda own: fitted(own).predict_proba)
+    learned, held = joined([half for half, _ in halves]), joined([half for _, half in halves])
     prior = _prior(learned, held)
     weights = prevalence_weights(prior, prevalence, spec.labels) if prevalence else (1.0,) * spec.classes
-    estimator = families.build(chosen.name, *spec.shape, spec.classes, seed, **parameters)
-    judging = held.values, held.probabilities
-    estimator.fit(learned.values, learned.probabilities, judging, lambda share: tell(_LEARNING_SHARE * share))
+    estimator = fitted((learned, held))
     seconds = time.perf_counter() - began
     descent = lineage(releases)
     plain = estimator.predict_proba(held.values)
@@ -93,7 +107,7 @@ def train_student(
         "stimuli": len(learned), "heldOut": len(held), "seconds": round(seconds, 3),
         **_agreement(adjusted.unshifted(plain), beliefs), "prior": [round(float(share), 6) for share in prior],
         **({"temperature": adjusted.temperature} if calibrate else {}),
-        **({"prevalence": dict(prevalence)} if prevalence else {}),
+        **({"prevalence": dict(prevalence)} if prevalence else {}), **({"labels": CONSENSUS} if beside else {}),
     }  # fmt: skip
     answers = adjusted(plain) if adjusted.changes else plain
     probe = StimulusArrays(held.values[:MAX_PROBE], answers[:MAX_PROBE].astype(np.float32))
@@ -180,6 +194,7 @@ def trained_before(
         found.lineage == lineage(releases)
         and dict(found.parameters) == dict(parameters or {})
         and found.training.get("prevalence") == (dict(prevalence) if prevalence else None)
+        and found.training.get("labels") == (CONSENSUS if beside else None)
     )
     return found if same else None
 
@@ -198,7 +213,7 @@ def judge(
     Raises:
         TypeError, ConfigError, FormatError: as `train_student`.
     """
-    learned, judging = lesson(together(release, beside), seed, HELD_OUT)[0].split(JUDGING, seed)
+    learned, judging = joined([half for half, _ in halves_of(together(release, beside), seed, HELD_OUT)]).split(JUDGING, seed)
     model = families.build(family, *release.spec.shape, release.spec.classes, seed, **parameters)
     model.fit(learned.values, learned.probabilities, (judging.values, judging.probabilities))
     return -model.score(judging.values, judging.probabilities)
