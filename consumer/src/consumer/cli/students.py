@@ -68,7 +68,8 @@ def train(
     A tenth of the stimuli is held out; 'agreement' is the kappa between student and teacher on them. It says nothing
     about recordings: 'benchmark' does.
 
-    Several RELEASEs whose window specs are the same train each student together, whoever signed them; its name and its
+    Several RELEASEs whose window specs are the same train each student together, whoever signed them: first a student of
+    each, which then says what it would call the others' stimuli; the union's student learns the mean. Its name and its
     lineage name them all, joined by '+'. --jobs trains several students at once, each process with one core; what is
     finished is kept, and --resume goes on from there.
 
