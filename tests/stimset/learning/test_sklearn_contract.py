@@ -26,7 +26,7 @@ from stimset.learning.torch_family import Network
 
 # Convolutions as products of float32 matrices round differently in another order: 1e-6 apart, where 1e-7 is asked.
 ROUNDING = dict.fromkeys(("check_methods_sample_order_invariance", "check_methods_subset_invariance"), "float32 convolutions")
-EXCEPTIONS = {"rocket": ROUNDING}
+EXCEPTIONS = {"rocket": ROUNDING, "transformer": ROUNDING}
 QUICK = {"epochs": 3, "steps_at_least": 0}
 SMALL = {"random_forest": {"trees": 10}, "extra_trees": {"trees": 10}, "gradient_boosting": {"rounds": 10}}
 

@@ -52,7 +52,7 @@ def list_releases(
     Example: consumer list --format json
     """
     from rich.markup import escape
-    from rich.table import Table
+    from rich.table import Column, Table
 
     from consumer.config import Home
     from consumer.enrolment import find, trusted
@@ -62,7 +62,7 @@ def list_releases(
     opened = Home.open(home)
     known = trusted(opened)
     asked = [find(opened, custodian)] if custodian or address or len(known) < 2 else list(known)
-    table = Table("release", "from", "made", "expires", "stimuli", "size", "patients", "here")
+    table = Table(Column("release", overflow="fold", min_width=12), "from", "made", "expires", "stimuli", "size", "patients", "here")
     rows, gone, away = [], [], []
     for chosen in asked:
         try:

