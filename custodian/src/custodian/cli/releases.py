@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from custodian.cli import approvals
+from custodian.cli.options import HomeOption, SetOption
 from custodian.config import Home
 from stimset import console
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from rich.table import Table
 
     from custodian.publish.store import ReleaseStore, ReleaseSummary
     from stimset.release import Predicate
-
-HomeOption = Annotated[Path | None, typer.Option("--home", help="The custodian's home folder; else CUSTODIAN_HOME.")]
 
 app = typer.Typer(no_args_is_help=True, help="Sign admitted stimulus sets as releases, and look at what was released.")
 
@@ -31,8 +31,8 @@ def register(parent: typer.Typer) -> None:
 @app.command("build")
 @console.reports_errors
 def build(
-    set_name: Annotated[str, typer.Option("--set", help="The candidate set, as 'custodian excite' named it.")],
     name: Annotated[str, typer.Option("--name", help="The series (a-z, 0-9, hyphens); partners are granted series.")],
+    set_name: SetOption = "main",
     home: HomeOption = None,
     format: console.Format = console.FORMAT_OPTION,
 ) -> None:
@@ -44,7 +44,7 @@ def build(
     'release approve' and 'release publish'. The signing keys' passphrase comes from CUSTODIAN_PASSPHRASE, or from the
     file that CUSTODIAN_PASSPHRASE_FILE names.
 
-    Example: custodian release build --set spectral --name apnea
+    Example: custodian release build --name apnea
     """
     from rich.text import Text
 
