@@ -52,7 +52,8 @@ def test_a_report_names_model_and_release_and_states_its_noise(world):
     assert evaluation.privacy.noise == pytest.approx(Policy(2, 0.02, 20).noise)
     assert evaluation.simulated and not evaluation.precise
     for measure in evaluation.measures.values():
-        assert measure.low <= measure.value <= measure.high
+        # The noise is secret and of a size with these few patients: sometimes it leaves a measure without a value.
+        assert None in (measure.low, measure.value, measure.high) or measure.low <= measure.value <= measure.high
     reserve, commit = entries(world)
     assert (reserve.kind, reserve.purpose, reserve.subject) == ("reserve", "evaluation", "acme")
     assert reserve.epsilon == evaluation.privacy.epsilon
