@@ -44,9 +44,9 @@ def printed(document: Row) -> list[Table]:
         if not rows:
             continue
         table = Table(title=f"{title}{' (SIMULATED)' if document['simulated'] or part == SIZE else ''}", title_justify="left")
-        table.add_column("attack or kappa", no_wrap=True)
+        table.add_column("attack or kappa", overflow="fold", min_width=24)
         for row in rows:
-            table.add_column(row["name"], justify="right", no_wrap=True)
+            table.add_column(row["name"], justify="right")
         for attack in attacks(rows):
             table.add_row(attack, *(value(row, attack) for row in rows))
         for name in rows[0]["kappas"]:
