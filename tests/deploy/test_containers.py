@@ -138,7 +138,8 @@ class TestKubernetes:
 
 
 @pytest.mark.slow
-def test_the_partners_image_is_built_and_runs(tmp_path):
+@pytest.mark.parametrize("side", ["consumer", "custodian"])
+def test_the_image_is_built_and_runs(tmp_path, side):
     """By buildah over a Debian root file system that mmdebstrap makes: no registry takes part."""
     missing = [tool for tool in ("buildah", "mmdebstrap") if shutil.which(tool) is None]
     if missing or os.geteuid():
@@ -159,13 +160,13 @@ def test_the_partners_image_is_built_and_runs(tmp_path):
         return done.stdout.strip()
 
     wheelhouse = tmp_path / "wheelhouse"
-    call("sh", ROOT / "deploy/wheelhouse/build.sh", "--side", "consumer", "--out", wheelhouse)
+    call("sh", ROOT / "deploy/wheelhouse/build.sh", "--side", side, "--out", wheelhouse)
     base = call(CONTAINERS / "base.sh").splitlines()[-1]
-    file = CONTAINERS / "consumer.Containerfile"
-    options = ("--quiet", "--format", "docker", "--build-arg", f"BASE={base}", "-t", "stimset-consumer")
+    file = CONTAINERS / f"{side}.Containerfile"
+    options = ("--quiet", "--format", "docker", "--build-arg", f"BASE={base}", "-t", f"stimset-{side}")
     call("buildah", "build", *options, "-f", file, wheelhouse)
-    container = call("buildah", "from", "localhost/stimset-consumer")
-    assert "Usage" in call("buildah", "run", container, "--", "consumer", "--help")
+    container = call("buildah", "from", f"localhost/stimset-{side}")
+    assert "Usage" in call("buildah", "run", container, "--", side, "--help")
     assert call("buildah", "run", container, "--", "id", "-u") == "10001"
     assert (
         call("buildah", "run", container, "--", "sh", "-c", "touch /opt/stimset/x 2>/dev/null || echo refused")
