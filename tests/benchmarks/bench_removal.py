@@ -8,7 +8,8 @@
 A verdict that turned over with any single person would say more about that person than about the release. So the same cohort is judged
 whole, whole once more with other seeds, and without one of its training persons at a time; teacher, identity networks and stimuli are made
 anew each time, the strangers stay. Every figure of the gate that has a 95 % interval is held against the interval of the whole cohort: that
-interval is over persons, so it should hold what one person more or less does. Leaves build/bench/removal.json.
+interval is over persons, so it should hold what one person more or less does. A figure that has none, for want of strangers, stands beside
+what other seeds do to it. Leaves build/bench/removal.json.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from typing import Annotated, Any
 
 import numpy as np
 import typer
-from rich.table import Table
+from rich.table import Column, Table
 
 from stimset import console
 
@@ -159,7 +160,8 @@ def moved(found: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def _table(found: list[dict[str, Any]]) -> Table:
-    table = Table("figure", *(trial["name"] for trial in found), title="What the gate finds", title_justify="left")
+    first = Column("figure", overflow="fold", min_width=22)
+    table = Table(first, *(trial["name"] for trial in found), title="What the gate finds", title_justify="left")
     for name in found[0]["figures"]:
         table.add_row(name, *(_cell(trial["figures"].get(name)) for trial in found))
     table.add_row("verdict", *("admitted" if trial["admitted"] else f"refused: {len(trial['failed'])} checks" for trial in found))
