@@ -26,11 +26,17 @@ def review(*arguments: object) -> Iterator[subprocess.Popen[str]]:
     with subprocess.Popen(
         [PROGRAM, "review", *map(str, arguments), "--format", "json"], env=environment, text=True,
         stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        preexec_fn=_hear_interrupts,
     ) as process:  # fmt: skip
         try:
             yield process
         finally:
             process.kill()
+
+
+def _hear_interrupts() -> None:
+    """What a shell starts in the background, the tests perhaps among it, ignores them and hands that down."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def address(process: subprocess.Popen[str]) -> str:
