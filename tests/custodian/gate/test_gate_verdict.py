@@ -236,8 +236,8 @@ def test_an_edited_verdict_or_a_set_changed_after_it_admits_nothing(home):
     ("old", "new", "cause"),
     [
         ('name = "default"', "", "'name' is missing"),
-        ("version = 2", 'version = "two"', "'version' must be a whole number"),
-        ("version = 2", "version = true", "'version' must be a whole number"),
+        ("version = 3", 'version = "two"', "'version' must be a whole number"),
+        ("version = 3", "version = true", "'version' must be a whole number"),
         ('variants = ["deep_cnn", "random_forest", "knn"]', "variants = []", "admits anything"),
         ('"deep_cnn"', '"oracle"', "no family 'oracle'"),
         ("kappa_loss_at_most = 0.15", "kappa_loss = 0.15", "'kappa_loss_at_most' is missing"),
