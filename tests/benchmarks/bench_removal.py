@@ -86,19 +86,17 @@ class Trial:
         }  # fmt: skip
 
     def _cohort(self) -> Any:
-        from dataclasses import replace
-
+        """The whole cohort, or a shadow world's of everybody but one."""
         from custodian.cohort import Cohort
+        from custodian.gate.attacks.membership import INSIDE, NEITHER, OUTSIDE
+        from custodian.shadows.world import half_cohort
 
         whole = Cohort.load(self.cohort_folder)
-        if self.removed is None:
-            return whole
-        kept = np.array([p for p in range(len(whole.windows.person_names)) if p != self.removed])
-        windows = whole.windows.of_persons(kept)
-        names = tuple(windows.person_names[p] for p in kept)
-        windows = replace(windows, person=np.searchsorted(kept, windows.person), person_names=names)
-        strangers = tuple(int(np.searchsorted(kept, p)) for p in whole.validation_persons)
-        return Cohort(windows, strangers, whole.simulated)
+        inside = np.full(len(whole.windows.person_names), INSIDE, np.int8)
+        inside[list(whole.validation_persons)] = NEITHER
+        if self.removed is not None:
+            inside[self.removed] = OUTSIDE
+        return half_cohort(whole, inside)
 
 
 @console.reports_errors

@@ -7,70 +7,53 @@ import ssl
 import struct
 import threading
 import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
 from custodian.cli import checkup_clock
 
 
 @contextmanager
-def listener(answer=b""):
-    """A server that takes every connection, and answers with some bytes."""
+def _answering(answer: Callable[[socket.socket], None]) -> Iterator[str]:
+    """A server that takes every connection, one after the other."""
     with socket.socket() as server:
         server.bind(("127.0.0.1", 0))
         server.listen()
-        stop = threading.Event()
 
-        def serve():
-            while not stop.is_set():
-                try:
+        def serve() -> None:
+            with suppress(OSError):
+                while True:
                     connection, _ = server.accept()
-                except OSError:
-                    return
-                with connection:
-                    connection.settimeout(2)
-                    try:
-                        connection.recv(1024)
-                        connection.sendall(answer)
-                    except OSError:
-                        pass
+                    with connection, suppress(OSError):
+                        answer(connection)
 
         thread = threading.Thread(target=serve, daemon=True)
         thread.start()
         try:
             yield f"127.0.0.1:{server.getsockname()[1]}"
         finally:
-            stop.set()
             server.shutdown(socket.SHUT_RDWR)
             thread.join(5)
 
 
-@contextmanager
+def listener(answer=b""):
+    """A server that answers whatever is asked with some bytes."""
+
+    def say(connection: socket.socket) -> None:
+        connection.settimeout(2)
+        connection.recv(1024)
+        connection.sendall(answer)
+
+    return _answering(say)
+
+
 def tls_server(certificate, key, protocols):
     """A TLS server that is not ours, or does not speak HTTP/2."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate, key)
     if protocols:
         context.set_alpn_protocols(protocols)
-    with socket.socket() as server:
-        server.bind(("127.0.0.1", 0))
-        server.listen()
-
-        def serve():
-            try:
-                while True:
-                    connection, _ = server.accept()
-                    with connection, suppress(OSError):
-                        context.wrap_socket(connection, server_side=True).recv(1)
-            except OSError:
-                return
-
-        thread = threading.Thread(target=serve, daemon=True)
-        thread.start()
-        try:
-            yield f"127.0.0.1:{server.getsockname()[1]}"
-        finally:
-            server.shutdown(socket.SHUT_RDWR)
-            thread.join(5)
+    return _answering(lambda connection: context.wrap_socket(connection, server_side=True).recv(1))
 
 
 @contextmanager

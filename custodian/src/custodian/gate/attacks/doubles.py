@@ -24,6 +24,9 @@ from stimset.windows import Windows
 
 MAX_BANK = 40_000
 MAX_ASKED = 60
+ASKED_IN_ALL = 2000
+"""Of a cohort of hundreds fewer windows of each person are asked: a night kept twice shows in nearly all of them."""
+LEAST_ASKED = 4
 RATIO = 0.3
 SHARE = 0.1
 
@@ -32,7 +35,7 @@ def find_doubles(cohort: Cohort, *, seed: int = 0) -> tuple[int, ...]:
     """Validation persons of whose windows at least a tenth are a training person's.
 
     Args:
-        cohort: whose two sides are compared: at most `MAX_ASKED` windows of each validation person with at most `MAX_BANK` in all.
+        cohort: whose two sides are compared: at most `MAX_ASKED` windows of each validation person with `MAX_BANK` of the others in all.
         seed: of the choice of windows.
     """
     training = [int(p) for p in cohort.training_person_indices]
@@ -58,7 +61,8 @@ def _owned(windows: Windows, asked: Sequence[int], bank: Sequence[int], seed: in
         return
     rng = np.random.default_rng(seed)
     whitening = Whitening.of(windows.values[controls.sample(len(windows), MAX_BANK, rng)])
-    rows = controls.sample_by_person(windows, MAX_ASKED, rng, rows=np.flatnonzero(np.isin(windows.person, asked)))
+    each = min(MAX_ASKED, max(LEAST_ASKED, ASKED_IN_ALL // len(asked)))
+    rows = controls.sample_by_person(windows, each, rng, rows=np.flatnonzero(np.isin(windows.person, asked)))
     spectra, whose = whitening.spectra(windows.values[rows]), windows.person[rows]
     banked = controls.sample_by_person(
         windows, max(1, MAX_BANK // others), rng, rows=np.flatnonzero(np.isin(windows.person, bank))
@@ -69,7 +73,8 @@ def _owned(windows: Windows, asked: Sequence[int], bank: Sequence[int], seed: in
     owner = np.where(first < RATIO * second, np.asarray(bank)[nearest], -1)
     for person in np.unique(whose):
         for other in np.unique(owner[(whose == person) & (owner >= 0)]):
-            if (owner[whose == person] == other).mean() >= SHARE:
+            theirs = owner[whose == person] == other
+            if theirs.sum() > 1 and theirs.mean() >= SHARE:  # one window may be alike by chance
                 yield int(person), int(other)
 
 
