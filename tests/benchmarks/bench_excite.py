@@ -166,7 +166,7 @@ class Race:
     def scaling(self, most: int, shards: int, step: console.Step) -> list[dict[str, Any]]:
         """The first recipe's set by one worker, two, and so on: seconds of the wall clock, with all that belongs to it."""
         from custodian.excitation.engine import SHARD_STIMULI, excite
-        from custodian.excitation.processes import Processes
+        from custodian.excitation.pools import Processes
 
         found: list[dict[str, Any]] = []
         for workers in range(1, most + 1):

@@ -48,6 +48,7 @@ def main(
     count: Annotated[int | None, typer.Option("--count", min=20, help="Stimuli of each recipe.")] = None,
     paper_count: Annotated[int | None, typer.Option("--paper-count", min=20, help="Stimuli of the published generator.")] = None,
     windows: Annotated[list[str] | None, typer.Option("--window", help="apnea-5min or apnea-60s; may be repeated.")] = None,
+    folds: Annotated[int | None, typer.Option("--folds", min=2, help="Cross-validate over all persons, a part for each seed.")] = None,
     cap: Annotated[int | None, typer.Option("--cap", min=20, help="Training examples of any student at most.")] = None,
     regime: Annotated[str, typer.Option("--regime", help="How teachers are trained: regularised, plain, ...")] = "regularised",
     workers: Annotated[int, typer.Option("--jobs", min=1, max=256, help="Processes, of one thread each.")] = 2,
@@ -62,7 +63,7 @@ def main(
     import shutil
 
     from paper.jobs import Bench, code_digest, jobs
-    from paper.settings import Setting, every_recipe, sources
+    from paper.settings import Fold, Setting, every_recipe, sources
 
     from custodian.device import choose_device
     from custodian.teacher.regimes import regime_of
@@ -71,15 +72,19 @@ def main(
     named = recipes or (QUICK_RECIPES if quick else every_recipe())
     kinds = sources(named, count or (QUICK_COUNT if quick else FULL_COUNT), paper_count or (QUICK_SLOW if quick else FULL_SLOW))
     forms = windows or (["apnea-5min"] if quick else ["apnea-5min", "apnea-60s"])
-    settings = []
-    with console.progress("windows", len(forms)) as step:
-        for number, form in enumerate(forms):
+    numbers = range(1, (seeds or folds or (QUICK_SEEDS if quick else FULL_SEEDS)) + 1)
+    sides = {(form, seed if folds else None) for form in forms for seed in numbers}
+    settings = {}
+    with console.progress("windows", len(sides)) as step:
+        for number, (form, part) in enumerate(sorted(sides, key=str)):
             step(number, form)
-            settings.append(Setting.make(form, data, out / "paper-cells", persons, minutes))
-        step(len(forms))
+            fold = Fold(part, folds) if folds and part else None
+            settings[form, part] = Setting.make(form, data, out / "paper-cells", persons, minutes, fold=fold)
+        step(len(sides))
     code, place = code_digest(), choose_device(device)
-    numbers = range(1, (seeds or (QUICK_SEEDS if quick else FULL_SEEDS)) + 1)
-    benches = [Bench(setting, seed, cap, place, code, regime_of(regime).name) for seed in numbers for setting in settings]
+    benches = [
+        Bench(settings[form, seed if folds else None], seed, cap, place, code, regime_of(regime).name) for seed in numbers for form in forms
+    ]
     if restart:
         for bench in benches:
             shutil.rmtree(bench.folder, ignore_errors=True)

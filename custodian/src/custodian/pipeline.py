@@ -163,11 +163,12 @@ def audit(
 
 
 def deepen(
-    home: Home, cohort: Cohort, candidates: CandidateSet, plan: Plan, *, workers: int = 1, on_step: OnStep = _unwatched
-) -> Sequence[Finding]:
+    home: Home, cohort: Cohort, candidates: CandidateSet, plan: Plan, *, workers: int | None = 1, address: str | None = None,
+    on_step: OnStep = _unwatched,
+) -> Sequence[Finding]:  # fmt: skip
     """The deep audit: shadow worlds, made like the set, of halves of the persons. Goes on where an earlier call was interrupted."""
     deep = DeepAudit.of(home, cohort, plan, set_name=candidates.folder.name)
-    deep.run(workers=workers, on_step=on_step)
+    deep.run(workers=workers, address=address, on_step=on_step)
     findings = deep.findings()
     write_deep(home, candidates, findings, deep.facts())
     return findings

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from paper.settings import OFFICIAL, TRUE_SOFT, UNSEEN, Setting, Source, digest_of, unseen
+from paper.settings import TRUE_SOFT, Setting, Source, digest_of
 from referee import Lesson, lesson_of_stimuli, lesson_of_windows
 
 from custodian.cohort import Cohort, pseudonymised, split_persons
@@ -123,12 +123,10 @@ class Bench:
         taught, spec = self.lesson(source), self.cohort.spec
         # Not before everything else is ready: the test windows choose nothing.
         test = self.setting.test()
-        apart = unseen(self.setting.training(), test)
         device = {"device": self.device} if family(name).needs_torch and self.device != "cpu" else {}
         student = build(name, *spec.shape, spec.classes, self.seed, **device)
         student.fit(taught.values, taught.probabilities, (taught.held_values, taught.held_probabilities))
         found = student.predict_proba(test.values)
-        protocols = {OFFICIAL: np.ones(len(test), bool), UNSEEN: apart}
         return {
             "family": name, "trained_on": source.name, "examples": len(taught),
             "protocols": {
@@ -136,7 +134,7 @@ class Bench:
                     "windows": int(rows.sum()), "persons": len(np.unique(test.person[rows])),
                     **{m: v for m, v in score(found[rows], test.labels[rows]).items() if m in METRICS},
                 }
-                for protocol, rows in protocols.items() if rows.any()
+                for protocol, rows in self.setting.protocols(test).items()
             },
         }  # fmt: skip
 

@@ -30,6 +30,31 @@ OWN_RECIPES = Path(__file__).parents[1] / "recipes"
 OTHER_PERSONS = 1000  # simulated persons of whom nothing is learnt count from here
 TRAINING_FILE, TEST_FILE = "training.safetensors", "test.safetensors"
 SLOW_STEPS = 100
+BY_PERSONS = " by persons"
+
+
+@dataclass(frozen=True)
+class Fold:
+    """One part of a cross-validation over persons: nobody who is tested was learnt from.
+
+    Attributes:
+        number: from 1; after `of` parts the persons are dealt out anew.
+        of: parts.
+    """
+
+    number: int
+    of: int
+
+    def tested(self, windows: Windows) -> NDArray[np.int64]:
+        """The persons of this part, as indices: neighbours in their share of the last class are dealt to different parts."""
+        deal, part = divmod(self.number - 1, self.of)
+        rng = np.random.default_rng(deal)
+        counts = np.zeros((len(windows.person_names), windows.spec.classes))
+        np.add.at(counts, (windows.person, windows.labels), 1)
+        share = counts[:, -1] / counts.sum(1)
+        order = np.lexsort((rng.random(len(share)), share))
+        parts = np.concatenate([rng.permutation(self.of) for _ in range(0, len(order), self.of)])[: len(order)]
+        return np.sort(order[parts == part])
 
 
 @dataclass(frozen=True)
@@ -47,19 +72,24 @@ class Setting:
     simulated: bool
 
     @classmethod
-    def make(cls, window: str, data: Path | None, work: Path, persons: int, minutes: int, seed: int = 0) -> Setting:
+    def make(
+        cls, window: str, data: Path | None, work: Path, persons: int, minutes: int, seed: int = 0, fold: Fold | None = None
+    ) -> Setting:
         """Read or simulate the windows, and keep them in a folder of their own below `work`.
+
+        With a `fold` the official split is left: all records are put together, and the fold's persons are tested.
 
         Raises:
             RecordError: the folder does not hold the Apnea-ECG database.
         """
         spec = spec_of(window)
-        training, test = simulated_windows(spec, persons, minutes, seed) if data is None else apnea_windows(spec, data)
+        training, test = _sides(spec, data, persons, minutes, seed, fold)
+        window += BY_PERSONS if fold else ""
         digest = hashlib.sha256(f"{spec.digest()} {data is None}".encode())
         for windows in (training, test):
             for array in (windows.values, windows.labels, windows.person):
                 digest.update(np.ascontiguousarray(array).tobytes())
-        setting = cls(work / f"{window}-{digest.hexdigest()[:12]}", window, data is None)
+        setting = cls(work / f"{window.replace(' ', '-')}-{digest.hexdigest()[:12]}", window, data is None)
         setting.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         for name, windows in ((TRAINING_FILE, training), (TEST_FILE, test)):
             if not (setting.folder / name).is_file():
@@ -73,6 +103,23 @@ class Setting:
     def test(self) -> Windows:
         """What nobody learns from."""
         return load_windows(self.folder / TEST_FILE)
+
+    def protocols(self, test: Windows) -> dict[str, NDArray[np.bool_]]:
+        """Protocol -> ``(len(test),)``: the windows that it scores; those without any are left out."""
+        apart = unseen(self.training(), test)
+        whole = {} if apart.all() else {OFFICIAL: np.ones(len(test), bool)}
+        return whole | ({UNSEEN: apart} if apart.any() else {})
+
+
+def _sides(spec: WindowSpec, data: Path | None, persons: int, minutes: int, seed: int, fold: Fold | None) -> tuple[Windows, Windows]:
+    """What is learnt from, and what is tested on."""
+    if fold is None:
+        return simulated_windows(spec, persons, minutes, seed) if data is None else apnea_windows(spec, data)
+    recordings = list(simulate(persons, minutes, seed) if data is None else open_records(data))
+    whole = make_windows(recordings, spec)
+    tested = {whole.person_names[p] for p in fold.tested(whole)}
+    training, test = (make_windows([r for r in recordings if (r.person in tested) is side], spec) for side in (False, True))
+    return training, test
 
 
 def spec_of(window: str) -> WindowSpec:

@@ -112,7 +112,7 @@ def frontier(attacks: Sequence[Result], students: Sequence[Result]) -> list[Row]
             "auc": max(a["stimuli_auc"] for a in attackers.values()),
             "excess": max(a["stimuli_excess"] for a in attackers.values()),
             "attackers": {name: _figures(attack) for name, attack in sorted(attackers.items())},
-            "kappa": {s["family"]: s["protocols"][OFFICIAL]["kappa"] for s in mine},
+            "kappa": {s["family"]: s["protocols"].get(OFFICIAL, s["protocols"].get(UNSEEN))["kappa"] for s in mine},
             "kappa_unseen": {s["family"]: s["protocols"][UNSEEN]["kappa"] for s in mine if UNSEEN in s["protocols"]},
         })  # fmt: skip
     return made

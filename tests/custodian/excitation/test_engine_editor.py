@@ -13,7 +13,7 @@ from custodian.excitation.engine import PREPARED, excite, ordered
 from custodian.excitation.folding import folded
 from custodian.excitation.objectives import Responses
 from custodian.excitation.order import WorkOrder
-from custodian.excitation.ray_pool import made_shard, packed
+from custodian.excitation.pools import made_shard, packed
 from custodian.excitation.recipe import load_recipe
 from custodian.inhibition import train_identity_networks
 from custodian.teacher.training import TEACHER_PLAN, train_teacher

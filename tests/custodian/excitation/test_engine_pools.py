@@ -9,20 +9,19 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from custodian.cli import app
-from custodian.excitation import engine, processes
+from custodian.excitation import engine
 from custodian.excitation.engine import ordered
-from custodian.excitation.order import ORDER_FILE, Shard, WorkOrder, versions
-from custodian.excitation.pools import MAX_ATTEMPTS, Engine, Ledger, pool_of
-from custodian.excitation.processes import Processes
+from custodian.excitation.order import ORDER_FILE, WorkOrder
+from custodian.excitation.pools import Processes, pool_of
 from custodian.excitation.recipe import Generator, load_recipe, shipped
 from custodian.excitation.worker import main as serve
 from custodian.inhibition import train_identity_networks
 from custodian.teacher.training import TEACHER_PLAN, train_teacher
+from custodian.workers.orders import versions
+from custodian.workers.pieces import MAX_ATTEMPTS, Engine
 from small_cohort import cohort
 from stimset.errors import ConfigError
 from stimset.learning.training import TrainingPlan
@@ -126,31 +125,6 @@ def test_what_a_worker_says_last_is_told(tmp_path, trained, monkeypatch):
         excite(tmp_path / "set", trained, Processes(2))
 
 
-@settings(deadline=None)
-@given(st.lists(st.integers(1, 30), min_size=1, max_size=8), st.data())
-def test_every_shard_is_made_once_however_workers_fare(counts, data):
-    shards = [Shard(i, n) for i, n in enumerate(counts)]
-    told = []
-    ledger = Ledger(shards, told.append)
-    working, finished, lost = [], [], dict.fromkeys(shards, 0)
-    while not ledger.complete:
-        if (shard := ledger.next()) is not None:
-            working.append(shard)
-        shard = working.pop(data.draw(st.integers(0, len(working) - 1)))
-        if lost[shard] < MAX_ATTEMPTS - 1 and data.draw(st.booleans()):
-            lost[shard] += 1
-            ledger.progress(shard, shard.count / 2)
-            ledger.lost(shard, "killed")
-            assert told[-1] == sum(s.count for s in finished), "a lost part is not counted"
-        else:
-            ledger.finished(shard)
-            finished.append(shard)
-    assert sorted(finished, key=lambda s: s.number) == shards
-    assert ledger.next() is None
-    assert told[-1] == sum(counts)
-    assert max(told) <= sum(counts)
-
-
 RECIPES = [*shipped(), *(str(f) for f in sorted(Path("tests/benchmarks/recipes").glob("*.toml")))]
 
 
@@ -198,13 +172,6 @@ def test_a_worker_with_other_versions_refuses(tmp_path, order):
     with (tmp_path / "asked").open() as asked, (tmp_path / "answers").open("w") as answers:
         serve(tmp_path, tmp_path, asked, answers)
     assert "install the same versions" in json.loads((tmp_path / "answers").read_text())["failed"]
-
-
-def test_gpus_are_named_as_the_environment_names_them(monkeypatch):
-    monkeypatch.setenv(processes.GPUS, "2,GPU-abc")
-    assert processes.visible_gpus() == ["2", "GPU-abc"]
-    assert processes.processes_for("cuda") == 2
-    assert processes.processes_for("cpu") == len(os.sched_getaffinity(0))
 
 
 @pytest.mark.parametrize(

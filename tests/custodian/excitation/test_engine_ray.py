@@ -1,33 +1,27 @@
-"""A real Ray cluster on this machine: the same bytes, killed workers, tokens. Needs the extra ``[ray]``."""
+"""A real Ray cluster on this machine, encrypted: the same bytes, killed workers, tokens. Needs the extra ``[ray]``."""
 
 import hashlib
-import importlib.util
 import os
-import shutil
 import signal
 import subprocess
 import sys
 import threading
 import time
-from contextlib import suppress
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
 from custodian.excitation import engine
 from custodian.excitation.order import WorkOrder
-from custodian.excitation.ray_pool import AUTHENTICATION, Cluster, made_shard, packed
+from custodian.excitation.pools import Cluster, made_shard, packed
 from custodian.excitation.recipe import Generator, load_recipe
 from custodian.inhibition import train_identity_networks
 from custodian.teacher.training import TEACHER_PLAN, train_teacher
+from custodian.workers.cluster import AUTHENTICATION
+from ray_cluster import HAS_RAY, needs_ray, running
 from small_cohort import cohort
 from stimset.errors import ConfigError
 from stimset.learning.training import TrainingPlan
-
-HAS_RAY = importlib.util.find_spec("ray") is not None
-needs_ray = pytest.mark.skipif(not HAS_RAY, reason="needs stimset-custodian[ray]")
-PORT = 26379
 
 
 @pytest.fixture(scope="module")
@@ -39,47 +33,6 @@ def trained():
 @pytest.fixture(autouse=True)
 def small_shards(monkeypatch):
     monkeypatch.setattr(engine, "SHARD_STIMULI", 50)
-
-
-@pytest.fixture(scope="module")
-def cluster(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("ray")
-    token = folder / "token"
-    token.write_text("f" * 64)
-    token.chmod(0o600)
-    settings = {
-        "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(token), "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
-        "RAY_USAGE_STATS_ENABLED": "0",
-    }  # fmt: skip
-    # Ray's sockets need a short path.
-    session = Path("/tmp") / f"ray-{os.getpid()}"
-    command = [sys.executable, "-m", "ray.scripts.scripts"]
-    with pytest.MonkeyPatch.context() as patch:
-        for name, value in settings.items():
-            patch.setenv(name, value)
-        subprocess.run(
-            [*command, "start", "--head", "--node-ip-address=127.0.0.1", f"--port={PORT}", "--num-cpus=2", "--include-dashboard=false",
-             f"--temp-dir={session}", "--object-store-memory=200000000"], check=True, capture_output=True,
-        )  # fmt: skip
-        head = {pid for pid, line in running() if str(session) in line}
-        try:
-            yield f"127.0.0.1:{PORT}", token
-        finally:
-            for how in (signal.SIGTERM, signal.SIGKILL):
-                for pid in head | {pid for pid, line in running() if str(session) in line}:
-                    with suppress(ProcessLookupError):
-                        os.kill(pid, how)
-                time.sleep(2)
-            shutil.rmtree(session, ignore_errors=True)
-
-
-def running():
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            try:
-                yield int(entry.name), (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
-            except OSError:
-                continue
 
 
 def excite(folder, trained, pool=None, recipe=None, count=200, batch=10, **options):
@@ -96,7 +49,7 @@ def bytes_of(candidates):
 @needs_ray
 @pytest.mark.slow
 def test_a_cluster_makes_the_same_bytes_and_a_killed_worker_costs_only_time(tmp_path, trained, cluster):
-    address, _ = cluster
+    address = cluster
     alone = bytes_of(excite(tmp_path / "alone", trained))
     progress = []
     assert bytes_of(excite(tmp_path / "cluster", trained, Cluster(address, 2), on_progress=progress.append)) == alone
@@ -131,21 +84,21 @@ def test_a_shard_that_fails_by_itself_is_reported_once_by_a_cluster(tmp_path, tr
         load_recipe("paper"), generator=Generator(latent=8, steps=1, threshold_low=0.99998, threshold_high=0.99999)
     )
     with pytest.raises(ConfigError, match=r"^shard \d can't be made: .*threshold_low"):
-        excite(tmp_path / "set", trained, Cluster(cluster[0], 2), recipe=never)
+        excite(tmp_path / "set", trained, Cluster(cluster, 2), recipe=never)
 
 
 @needs_ray
 @pytest.mark.slow
 def test_a_cluster_refuses_another_token(tmp_path, cluster):
-    address, _ = cluster
     other = tmp_path / "token"
     other.write_text("0" * 64)
     # In a process of its own: Ray reads the token once.
     script = f"""
-from custodian.excitation.ray_pool import _connected
+from custodian.workers.cluster import connected
 from stimset.errors import TransportError
 try:
-    _connected({address!r})
+    with connected({cluster!r}):
+        pass
 except TransportError as error:
     print("refused:", error)
 """

@@ -5,6 +5,8 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
+import threading
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -27,8 +29,11 @@ from custodian.gate.deep import (
 )
 from custodian.shadows.deep import DeepAudit
 from custodian.shadows.plan import Plan
+from custodian.shadows.running import made_world, packed
+from custodian.workers.greeting import ENCRYPTION
+from ray_cluster import needs_ray, running
 from small_cohort import cohort
-from stimset.errors import ConfigError, ReleaseRefused
+from stimset.errors import ConfigError, ReleaseRefused, StimsetError
 from stimset.learning.training import TrainingPlan
 
 COHORT = replace(
@@ -143,6 +148,81 @@ def test_killed_it_goes_on_where_it_was(tmp_path, workers):
         "what was finished is not made again"
     )
     assert audit.findings()
+
+
+def scores_of(audit: DeepAudit) -> dict[str, bytes]:
+    return {f"{w.number} {key}": array.tobytes() for w in audit.worlds for key, array in w.result()[0].items()}
+
+
+def test_workers_find_the_same_and_one_that_is_killed_costs_only_time(tmp_path, done):
+    _, alone = done
+    audit = DeepAudit.of(home_at(tmp_path / "home"), COHORT, PLAN, set_name="main")
+    killed = []
+
+    def kill_one(share: float, note: str) -> None:
+        told.append(share)
+        if share and not killed:
+            killed.append(next(pid for pid, line in running() if f"custodian.shadows.worker {audit.folder}" in line))
+            os.kill(killed[0], signal.SIGKILL)
+
+    told: list[float] = []
+    audit.run(workers=2, on_step=kill_one)
+    assert killed
+    assert told[-1] == PLAN.total
+    assert scores_of(audit) == scores_of(alone)
+    assert not [line for _, line in running() if str(audit.folder) in line], "no worker is left"
+
+
+def test_a_world_that_fails_by_itself_is_reported_once(tmp_path):
+    audit = DeepAudit.of(home_at(tmp_path / "home"), COHORT, replace(PLAN, canary_worlds=0), set_name="main")
+    (audit.cohort_folder / "windows.safetensors").write_bytes(b"torn")
+    for workers in (1, 2):
+        with pytest.raises(StimsetError, match=r"^world-00\d can't be made: ") as caught:
+            audit.run(workers=workers)
+        assert "\n" not in str(caught.value)
+
+
+def test_recordings_travel_to_a_cluster_only_encrypted(done, monkeypatch):
+    _, audit = done
+    monkeypatch.delenv(ENCRYPTION, raising=False)
+    with pytest.raises(ConfigError, match="RAY_USE_TLS=1 is not set: patients' recordings"):
+        replace(audit, folder=audit.folder / "elsewhere").run(address="127.0.0.1:1")
+
+
+def test_a_node_finds_the_same_from_what_travels_and_keeps_nothing(tmp_path, done, monkeypatch):
+    _, audit = done
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    failure, data = made_world(packed(audit.cohort_folder, PLAN), 3, 1)
+    assert failure == ""
+    there = replace(audit.worlds[3], folder=tmp_path)
+    there.keep(data)
+    for key, array in audit.worlds[3].result()[0].items():
+        np.testing.assert_array_equal(there.result()[0][key], array, err_msg=key)
+    assert [path.name for path in tmp_path.iterdir()] == [there.file.name]
+    assert made_world({**packed(audit.cohort_folder, PLAN), "cohort.json": b"{"}, 3, 1)[0]
+
+
+@needs_ray
+@pytest.mark.slow
+def test_an_encrypted_cluster_finds_the_same_and_a_killed_worker_costs_only_time(tmp_path, done, cluster):
+    _, alone = done
+    audit = DeepAudit.of(home_at(tmp_path / "home"), COHORT, PLAN, set_name="main")
+    killed = []
+
+    def kill() -> None:
+        while not killed:
+            for pid, line in running():
+                if "ray::made_world" in line and not killed:
+                    os.kill(pid, signal.SIGKILL)
+                    killed.append(pid)
+            time.sleep(0.02)
+
+    killer = threading.Thread(target=kill, daemon=True)
+    killer.start()
+    audit.run(workers=None, address=cluster)
+    killer.join(1)
+    assert killed
+    assert scores_of(audit) == scores_of(alone)
 
 
 def test_a_recipe_that_reads_with_noise_spends_nothing_in_shadow_worlds(tmp_path):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -42,7 +42,16 @@ def audit(
         str, typer.Option("--students", help="--deep: families that learn each shadow release, joined by commas.")
     ] = "cnn,knn",
     workers: Annotated[
-        int | None, typer.Option("--workers", min=1, max=256, help="--deep: processes; else one per core.")
+        int | None,
+        typer.Option("--workers", min=1, max=4096, help="--deep: worlds in work at once.", show_default="one per core or GPU"),
+    ] = None,
+    engine: Annotated[
+        Literal["local", "ray"],
+        typer.Option("--engine", help="--deep: processes of this machine, or a Ray cluster (extra ray), to which the recordings travel."),
+    ] = "local",
+    ray_address: Annotated[
+        str | None,
+        typer.Option("--ray-address", help="--deep: HOST:PORT of the head of a running Ray cluster.", show_default=False),
     ] = None,
     device: DeviceOption = "cpu",
     dry_run: Annotated[bool, typer.Option("--dry-run", help="--deep: say what it will cost, and do nothing.")] = False,
@@ -58,7 +67,8 @@ def audit(
 
     With --deep, shadow teachers are trained on random halves of all persons first, and shadow releases are made of them. Was a person
     inside? What are their sex, age, BMI? Are planted canaries found? Interrupt it at any moment; the same command goes on. Its findings
-    stay beside the set, and count in this and every later audit of it.
+    stay beside the set, and count in this and every later audit of it. A shadow world is made of recordings: a Ray cluster gets them
+    all, so it must be the hospital's own, and we insist on RAY_AUTH_MODE=token and RAY_USE_TLS=1.
 
     Examples:
 
@@ -67,6 +77,8 @@ def audit(
         custodian audit --deep --dry-run
 
         custodian audit --deep --workers 2 --yes
+
+        custodian audit --deep --engine ray --ray-address gpu-head.hospital.internal:6379
     """
     from custodian import pipeline
     from custodian.cohort import Cohort
@@ -79,14 +91,15 @@ def audit(
     cohort = Cohort.load(opened.cohort)
     pipeline.load_teachers(opened, cohort)  # the gate compares with the very cohort that the teacher saw
     candidates = CandidateSet.load(set_folder(opened, set_name))
-    if dry_run and not deep:
-        raise ConfigError("--dry-run says what a deep audit costs; give --deep too")
+    if (dry_run or engine == "ray" or ray_address) and not deep:
+        raise ConfigError("--dry-run, --engine and --ray-address are about the deep audit; give --deep too")
     if deep:
         from custodian.cli.deep import Options, deepen
 
         options = Options(
-            shadows, canary_worlds, stimuli, tuple(students.split(",")), workers, device, seed, dry_run, yes, format
-        )
+            shadows, canary_worlds, stimuli, tuple(students.split(",")), workers, engine, ray_address, device, seed, dry_run, yes,
+            format,
+        )  # fmt: skip
         if not deepen(opened, cohort, candidates, options):
             return
     refused: ReleaseRefused | None = None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -32,6 +31,8 @@ class Options:
     stimuli: int
     students: tuple[str, ...]
     workers: int | None
+    engine: str
+    ray_address: str | None
     device: str
     seed: int
     dry_run: bool
@@ -48,15 +49,22 @@ def deepen(home: Home, cohort: Cohort, candidates: CandidateSet, options: Option
     from custodian import pipeline
     from custodian.device import choose_device
     from custodian.shadows.deep import DeepAudit, plan_of
+    from custodian.workers.cluster import insist_on_encryption
+    from custodian.workers.pieces import Engine, paired
+    from custodian.workers.processes import processes_for
 
+    paired(Engine(options.engine), options.ray_address)
+    if options.ray_address is not None:
+        insist_on_encryption()
     plan = plan_of(
         candidates, worlds=options.shadows, canary_worlds=options.canary_worlds, stimuli=options.stimuli,
         students=options.students, seed=options.seed,
         device=choose_device(options.device),
     )  # fmt: skip
-    workers = options.workers or len(os.sched_getaffinity(0))
+    # How much room a cluster has is known once it is asked; until then it counts like this machine.
+    workers = options.workers or processes_for(plan.device)
     audit = DeepAudit.of(home, cohort, plan, set_name=candidates.folder.name)
-    cost = _cost(audit, workers)
+    cost = _cost(audit, workers, options.ray_address)
     if options.dry_run:
         console.show(options.format, cost, *_cost_text(cost))
         return False
@@ -68,16 +76,19 @@ def deepen(home: Home, cohort: Cohort, candidates: CandidateSet, options: Option
         if not typer.confirm("Start?", default=True, err=True):
             return False
     with console.progress("deep audit", plan.total) as step:
-        findings = pipeline.deepen(home, cohort, candidates, plan, workers=workers, on_step=step)
+        findings = pipeline.deepen(
+            home, cohort, candidates, plan, workers=options.workers, address=options.ray_address, on_step=step
+        )
     console.err.print(findings_table(findings))
     for attack, why in audit.left_out.items():
         console.err.print(f"left out: {attack}: {why}")
     return True
 
 
-def _cost(audit: DeepAudit, workers: int) -> dict[str, Any]:
+def _cost(audit: DeepAudit, workers: int, address: str | None) -> dict[str, Any]:
     left = len(audit.left)
     return {
+        "place": f"the Ray cluster at {address}" if address else "this machine",
         "worlds": audit.plan.total, "worlds_left": left, "workers": workers, "seconds_per_world": round(audit.world_s, 1),
         "seconds": round(audit.estimate_s(workers), 1), "folder": str(audit.folder),
     }  # fmt: skip
@@ -87,6 +98,7 @@ def _cost_text(cost: dict[str, Any]) -> list[str]:
     there = cost["worlds"] - cost["worlds_left"]
     return [
         f"deep audit        {cost['worlds']} shadow worlds, {there} of them are there, to {cost['folder']}",
+        f"where             {cost['place']}" + ("" if cost["place"] == "this machine" else ", to which the recordings travel, encrypted"),
         f"cost              about {console.duration(cost['seconds'])} in {cost['workers']} process(es), "
         f"{console.duration(cost['seconds_per_world'])} for each world on a core; it can be interrupted and goes on",
     ]

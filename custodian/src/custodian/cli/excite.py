@@ -61,8 +61,9 @@ def excite(
     from custodian import pipeline
     from custodian.cohort import Cohort
     from custodian.device import choose_device
-    from custodian.excitation.pools import Engine, pool_of
+    from custodian.excitation.pools import pool_of
     from custodian.excitation.recipe import load_recipe
+    from custodian.workers.pieces import Engine
 
     opened = Home.open(home)
     place = choose_device(device)

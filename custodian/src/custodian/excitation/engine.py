@@ -22,10 +22,11 @@ from custodian.excitation.assembly import excitation_of
 from custodian.excitation.candidates import CandidateSet
 from custodian.excitation.editor import kept_editor
 from custodian.excitation.order import ORDER_PREFIX, Shard, WorkOrder
-from custodian.excitation.pools import Here, OnStimuli, Pool
+from custodian.excitation.pools import Here, Pool
 from custodian.excitation.preparation import given, prepare
 from custodian.excitation.recipe import Recipe
 from custodian.teacher.checkpoint import TrainedNetwork
+from custodian.workers.pieces import OnDone
 from stimset.errors import ConfigError
 
 JOB_FILE = "job.json"
@@ -36,7 +37,7 @@ SHARD_STIMULI = 1000
 def excite(
     cohort: Cohort, teacher: TrainedNetwork, identity: Sequence[TrainedNetwork], recipe: Recipe, *, count: int, seed: int, folder: Path,
     batch: int = 500, device: str = "cpu", pool: Pool | None = None, account: Account | None = None,
-    on_progress: OnStimuli = lambda done: None,
+    on_progress: OnDone = lambda done: None,
     on_preparation: Callable[[str], None] = lambda note: None,
 ) -> CandidateSet:  # fmt: skip
     """Make ``count`` stimuli in `folder`, or go on with what lies there.

@@ -7,12 +7,9 @@ function of the order and its number alone, so it does not matter who makes it, 
 from __future__ import annotations
 
 import json
-import platform
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
-from importlib.metadata import version
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, get_type_hints
 
 import numpy as np
 from safetensors.numpy import load_file, save_file
@@ -24,7 +21,7 @@ from custodian.excitation.editor import EDITOR_FILE, edited
 from custodian.excitation.recipe import Recipe
 from custodian.excitation.shard import Excitation
 from custodian.teacher.checkpoint import TrainedNetwork
-from stimset.errors import ConfigError
+from custodian.workers.orders import hold_versions, revived, versions
 
 ORDER_FILE = "order.json"
 KEPT_FILE = "kept.safetensors"
@@ -32,7 +29,6 @@ ORDER_PREFIX = ".order-"
 TEACHER = "teacher"
 IDENTITY = "identity-{}"
 REFERENCE = "reference-{}"
-DISTRIBUTIONS = ("stimset", "stimset-custodian", "torch", "numpy")
 
 
 @dataclass(frozen=True)
@@ -46,6 +42,16 @@ class Shard:
     def name(self) -> str:
         """The file in the candidate set's folder."""
         return f"shard-{self.number:05d}.safetensors"
+
+    @property
+    def title(self) -> str:
+        """For people."""
+        return f"shard {self.number}"
+
+    @property
+    def remedy(self) -> str:
+        """What to do where workers die over it."""
+        return "if memory ran out, give a smaller --batch or fewer --workers"
 
     def write(self, folder: Path, data: bytes) -> None:
         """Leave the shard in one step: a crash leaves all of it or nothing, and who writes it twice writes the same."""
@@ -125,20 +131,11 @@ class WorkOrder:
             ConfigError: this machine runs other versions, whose bytes may differ.
         """
         document = json.loads((folder / ORDER_FILE).read_text())
-        there = document["versions"]
-        differing = [
-            f"{name} {value} instead of {there.get(name)}"
-            for name, value in versions().items()
-            if there.get(name) != value
-        ]
-        if differing:
-            raise ConfigError(
-                f"a worker with {', '.join(differing)} may give other bytes; install the same versions on every machine"
-            )
+        hold_versions(document["versions"])
         return cls(
             Cohort.load(folder), TrainedNetwork.load(folder, TEACHER),
             tuple(TrainedNetwork.load(folder, IDENTITY.format(i)) for i in range(document["identity"])),
-            _revived(Recipe, document["recipe"]), document["seed"], document["batch"], document["device"],
+            revived(Recipe, document["recipe"]), document["seed"], document["batch"], document["device"],
             tuple(TrainedNetwork.load(folder, REFERENCE.format(i)) for i in range(document["references"])),
             (folder / EDITOR_FILE).read_bytes(), load_file(folder / KEPT_FILE),
         )  # fmt: skip
@@ -155,24 +152,3 @@ def hollow(cohort: Cohort) -> Cohort:
         windows, values=np.zeros_like(windows.values), start_s=np.zeros_like(windows.start_s), person_names=persons, record_names=records
     )  # fmt: skip
     return replace(cohort, windows=empty)
-
-
-def versions() -> Mapping[str, str]:
-    """What a shard's bytes depend on besides the order."""
-    return {
-        "python": platform.python_version(),
-        "machine": platform.machine(),
-        **{name: version(name) for name in DISTRIBUTIONS},
-    }
-
-
-def _revived(kind: Any, table: Mapping[str, Any]) -> Any:
-    """A dataclass of dataclasses from what `asdict` made of it and JSON kept."""
-
-    def value(hint: Any, kept: Any) -> Any:
-        if is_dataclass(hint):
-            return _revived(hint, kept)
-        return tuple(kept) if isinstance(kept, list) else kept
-
-    hints = get_type_hints(kind)
-    return kind(**{part.name: value(hints[part.name], table[part.name]) for part in fields(kind)})

@@ -1,43 +1,37 @@
-"""Who makes the shards: this process, several on this machine (`processes`), or a cluster (`ray_pool`).
+"""Who makes the shards: this process, several on this machine (`Processes`), or a Ray cluster (`Cluster`).
 
 A pool gets an order and the shards that are missing, and leaves them in the folder. All pools leave the same bytes (on CPUs; see
-`custodian.device.one_thread`), and share one policy for what goes wrong:
-
-- a shard that fails by its own error is reported once, and nothing more is handed out;
-- a worker that dies (killed, out of memory, its machine lost) costs nothing but time: its shard is handed out again, at most
-  `MAX_ATTEMPTS` times.
+`custodian.device.one_thread`); what happens when a shard fails or a worker dies is `custodian.workers.pieces`'s business.
 """
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Callable, Sequence
-from enum import StrEnum
-from functools import partial
+import hashlib
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Protocol
 
 from custodian.device import one_thread
-from custodian.excitation.order import Shard, WorkOrder
+from custodian.excitation.order import ORDER_PREFIX, Shard, WorkOrder
 from custodian.excitation.shard import Excitation
-from stimset.errors import ConfigError
+from custodian.workers import processes
+from custodian.workers.answering import explained
+from custodian.workers.cluster import connected
+from custodian.workers.orders import Files, files_in, laid_out
+from custodian.workers.pieces import Engine, Ledger, OnDone, paired
 
-MAX_ATTEMPTS = 3
-OnStimuli = Callable[[float], None]
-
-
-class Engine(StrEnum):
-    """Where the workers are."""
-
-    LOCAL = "local"
-    RAY = "ray"
+QUICK_SHARDS = 50
+"""So many shards for each worker make it worth starting one for a recipe that takes no steps."""
 
 
 class Pool(Protocol):
     """Makes shards."""
 
     def make(
-        self, order: WorkOrder, job: Excitation, shards: Sequence[Shard], folder: Path, on_stimuli: OnStimuli
+        self, order: WorkOrder, job: Excitation, shards: Sequence[Shard], folder: Path, on_stimuli: OnDone
     ) -> None:
         """Leave every shard in `folder`.
 
@@ -58,7 +52,7 @@ class Here:
     """This process makes one shard after the other."""
 
     def make(
-        self, order: WorkOrder, job: Excitation, shards: Sequence[Shard], folder: Path, on_stimuli: OnStimuli
+        self, order: WorkOrder, job: Excitation, shards: Sequence[Shard], folder: Path, on_stimuli: OnDone
     ) -> None:
         """See `Pool.make`."""
         ledger = Ledger(shards, on_stimuli)
@@ -68,52 +62,100 @@ class Here:
                 ledger.finished(shard)
 
 
-class Ledger:
-    """Which shards are to be made, which are being made, and how far all of them are."""
+@dataclass(frozen=True)
+class Processes:
+    """So many worker processes on this machine.
 
-    def __init__(self, shards: Sequence[Shard], on_stimuli: OnStimuli) -> None:
-        self._waiting = deque(shards)
-        self._attempts = dict.fromkeys(shards, 0)
-        self._done = dict.fromkeys(shards, 0.0)
-        self._open = len(shards)
-        self._on_stimuli = on_stimuli
+    Attributes:
+        workers: at most; no more are started than there is work for, and for a single shard none.
+    """
 
-    @property
-    def complete(self) -> bool:
-        """Whether nothing is left to be made."""
-        return self._open == 0
+    workers: int
 
-    def next(self) -> Shard | None:
-        """A shard to make; None where all are made or being made."""
-        if not self._waiting:
-            return None
-        shard = self._waiting.popleft()
-        self._attempts[shard] += 1
-        return shard
+    def make(
+        self, order: WorkOrder, job: Excitation, shards: Sequence[Shard], folder: Path, on_stimuli: OnDone
+    ) -> None:
+        """See `Pool.make`."""
+        # Without steps a shard takes a tenth of a second, and starting a worker takes seconds.
+        quick = order.recipe.method == "ascent" and order.recipe.ascent.steps == 0
+        workers = min(self.workers, len(shards) // QUICK_SHARDS if quick else len(shards))
+        if workers < 2:
+            Here().make(order, job, shards, folder, on_stimuli)
+            return
+        # Beside the set, not in /tmp: the order is as private as the set, and belongs to the same disk.
+        with tempfile.TemporaryDirectory(prefix=ORDER_PREFIX, dir=folder) as order_folder:
+            order.save(Path(order_folder))
+            told = (order_folder, str(folder))
+            processes.make("custodian.excitation.worker", told, workers, Ledger(shards, on_stimuli), order.device)
 
-    def progress(self, shard: Shard, done: float) -> None:
-        """So many of its stimuli are made."""
-        self._done[shard] = done
-        self._on_stimuli(sum(self._done.values()))
 
-    def finished(self, shard: Shard) -> None:
-        """It is there."""
-        self._open -= 1
-        self.progress(shard, shard.count)
+@dataclass(frozen=True)
+class Cluster:
+    """Workers of a Ray cluster.
 
-    def lost(self, shard: Shard, cause: str) -> None:
-        """Its worker died: hand it out again, before the others.
+    Attributes:
+        address: of its head, ``host:port``.
+        workers: shards in work at once, at most; None is what the cluster has room for.
+    """
+
+    address: str
+    workers: int | None = None
+
+    def make(
+        self, order: WorkOrder, job: Excitation, shards: Sequence[Shard], folder: Path, on_stimuli: OnDone
+    ) -> None:
+        """See `Pool.make`. Progress comes shard by shard.
 
         Raises:
-            ConfigError: this happened `MAX_ATTEMPTS` times.
+            ConfigError: Ray is not installed, token authentication is off, or a shard can't be made.
+            TransportError: the cluster can't be reached, or refuses the token.
         """
-        self.progress(shard, 0)
-        if self._attempts[shard] >= MAX_ATTEMPTS:
-            raise ConfigError(
-                f"{MAX_ATTEMPTS} workers died over shard {shard.number} ({cause}); if memory ran out, give a smaller --batch or fewer "
-                "--workers; finished shards are kept, the same command goes on"
-            )
-        self._waiting.appendleft(shard)
+        if not shards:
+            return
+        with connected(self.address) as cluster:
+            cluster.make(
+                made_shard, packed(order), Ledger(shards, on_stimuli), lambda shard, data: shard.write(folder, data),
+                workers=self.workers, pieces=len(shards), device=order.device,
+            )  # fmt: skip
+
+
+def packed(order: WorkOrder) -> Files:
+    """The order's files as bytes."""
+    with tempfile.TemporaryDirectory(prefix="order-") as name:
+        order.save(Path(name))
+        return files_in(Path(name))
+
+
+def made_shard(files: Files, number: int, count: int) -> tuple[str, bytes]:
+    """On a worker: why the shard can't be made, or its bytes."""
+    try:
+        with one_thread():
+            return "", _job(_Packed(files)).shard(number, count, lambda done: None)
+    except Exception as error:
+        return explained(error), b""
+
+
+class _Packed:
+    """The order's files, equal where their bytes are: a worker process serves many shards of one order."""
+
+    def __init__(self, files: Files) -> None:
+        self.files = files
+        self._digest = hashlib.sha256(
+            b"".join(hashlib.sha256(data).digest() for _, data in sorted(files.items()))
+        ).digest()
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Packed) and self._digest == other._digest
+
+    def __hash__(self) -> int:
+        return hash(self._digest)
+
+
+@lru_cache(maxsize=1)
+def _job(order: _Packed) -> Excitation:
+    with tempfile.TemporaryDirectory(prefix="order-") as name:
+        laid_out(order.files, Path(name))
+        return WorkOrder.load(Path(name)).excitation()
 
 
 def pool_of(engine: Engine, workers: int | None, address: str | None, device: str) -> Pool:
@@ -128,17 +170,5 @@ def pool_of(engine: Engine, workers: int | None, address: str | None, device: st
     Raises:
         ConfigError: an address without Ray, or Ray without one.
     """
-    if (engine is Engine.RAY) != (address is not None):
-        raise ConfigError("--engine ray and --ray-address HOST:PORT belong together")
-    if address is not None:
-        from custodian.excitation.ray_pool import Cluster
-
-        return Cluster(address, workers)
-    from custodian.excitation.processes import Processes, processes_for
-
-    return Processes(workers or processes_for(device))
-
-
-def own_error(shard: Shard, message: str) -> ConfigError:
-    """What is said of a shard that fails by itself; another attempt would end alike."""
-    return ConfigError(f"shard {shard.number} can't be made: {message}")
+    paired(engine, address)
+    return Cluster(address, workers) if address is not None else Processes(workers or processes.processes_for(device))

@@ -125,13 +125,14 @@ class DeepAudit:
         rounds = -(-len(self.left) // max(1, workers))
         return rounds * self.world_s
 
-    def run(self, *, workers: int = 1, on_step: OnStep = unwatched) -> None:
-        """Make what is missing.
+    def run(self, *, workers: int | None = 1, address: str | None = None, on_step: OnStep = unwatched) -> None:
+        """Make what is missing, on this machine or on the Ray cluster at `address`; see `custodian.shadows.running.run`.
 
         Raises:
             StimsetError: a world can't be made; those that were finished are kept.
+            TransportError: the cluster can't be reached.
         """
-        running.run(self.worlds, workers, expected_s=self.world_s, on_step=on_step)
+        running.run(self.worlds, workers=workers, address=address, expected_s=self.world_s, on_step=on_step)
 
     @cached_property
     def _scores(self) -> tuple[Scores, Scores | None]:

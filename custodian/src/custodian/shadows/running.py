@@ -1,101 +1,117 @@
-"""Run worlds in processes of one thread each, each world once; killed at any moment, the next run goes on."""
+"""Run worlds, each once, on this machine or on a Ray cluster; killed at any moment, the next run goes on."""
 
 from __future__ import annotations
 
-import multiprocessing
+import json
 import os
-import signal
-import threading
-import time
+import tempfile
 from collections.abc import Callable, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
+from dataclasses import asdict
+from pathlib import Path
 
+from custodian.config import write_secret
 from custodian.device import one_thread
+from custodian.shadows.plan import Plan
 from custodian.shadows.world import World
+from custodian.workers import processes
+from custodian.workers.answering import explained
+from custodian.workers.cluster import connected, insist_on_encryption
+from custodian.workers.orders import Files, files_in, hold_versions, laid_out, revived, versions
+from custodian.workers.pieces import Ledger, own_error
 from stimset.errors import ConfigError, StimsetError
 
 OnStep = Callable[[float, str], None]
-TICK_SECONDS = 1.0
-WATCH_SECONDS = 2.0
-NEARLY = 0.98
+PLAN_FILE = "plan.json"
 
 
-def run(worlds: Sequence[World], workers: int, *, expected_s: float, on_step: OnStep) -> None:
+def run(worlds: Sequence[World], *, workers: int | None, address: str | None, expected_s: float, on_step: OnStep) -> None:
     """Run what has no result yet.
 
     Args:
         worlds: in the order of importance.
-        workers: processes; 1 runs everything here.
+        workers: worlds in work at once, at most; 1 runs everything here, None takes one per core or GPU, or what the cluster has room for.
+        address: of a Ray cluster's head; None is this machine.
         expected_s: of one world: a world in the making counts by its time.
         on_step: told how many worlds are done, in fractions.
 
     Raises:
         StimsetError: a world can't be made; those that were finished are kept.
+        TransportError: the cluster can't be reached.
     """
     waiting = [world for world in worlds if world.result() is None]
-    done = len(worlds) - len(waiting)
-    on_step(done, "")
-    if workers == 1 or len(waiting) < 2:
-        for number, world in enumerate(waiting, done + 1):
+    there = len(worlds) - len(waiting)
+
+    def on_done(done: float) -> None:
+        on_step(there + done, f"{there + int(done)} of {len(worlds)} worlds")
+
+    on_done(0)
+    if not waiting:
+        return
+    ledger, plan = Ledger(waiting, on_done), waiting[0].plan
+    if address is not None:
+        _on_cluster(ledger, waiting, address, workers)
+        return
+    hands = min(workers or processes.processes_for(plan.device), len(waiting))
+    if hands == 1:
+        _here(ledger)
+        return
+    folder, cohort_folder = waiting[0].folder, waiting[0].cohort_folder
+    write_secret(folder / PLAN_FILE, plan_bytes(plan))
+    told = (str(folder), str(cohort_folder), str(os.getpid()), str(expected_s))
+    processes.make("custodian.shadows.worker", told, hands, ledger, plan.device)
+
+
+def _here(ledger: Ledger[World]) -> None:
+    while world := ledger.next():
+        try:
             with one_thread():
                 world.run()
-            on_step(number, world.file.stem)
-        return
-    _in_processes(waiting, min(workers, len(waiting)), done, expected_s, on_step)
+        except StimsetError as error:
+            raise own_error(world, str(error)) from None
+        ledger.finished(world)
 
 
-def _in_processes(waiting: list[World], workers: int, done: int, expected_s: float, on_step: OnStep) -> None:
-    running: dict[Future[str | None], tuple[World, float]] = {}
-    took: list[float] = []
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, mp_context=context, initializer=_alone, initargs=(os.getpid(),)) as pool:
-        try:
-            while waiting or running:
-                while waiting and len(running) < workers:
-                    world = waiting.pop(0)
-                    running[pool.submit(_run, world)] = world, time.monotonic()
-                ended, _ = wait(running, timeout=TICK_SECONDS, return_when=FIRST_COMPLETED)
-                note = ""
-                for future in ended:
-                    world, began = running.pop(future)
-                    if error := future.result():
-                        raise ConfigError(f"{world.file.stem} can't be made: {error}; what was finished is kept")
-                    took.append(time.monotonic() - began)
-                    done, note = done + 1, world.file.stem
-                each = sum(took) / len(took) if took else expected_s
-                partly = sum(min(NEARLY, (time.monotonic() - began) / each) for _, began in running.values())
-                on_step(done + partly, note)
-        except BrokenProcessPool:
-            raise ConfigError(
-                "a process of the audit was killed (out of memory? give fewer --workers); run it again, what was finished is kept"
-            ) from None
-        except BaseException:
-            for process in list(pool._processes.values()):
-                process.terminate()
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
+def _on_cluster(ledger: Ledger[World], waiting: Sequence[World], address: str, workers: int | None) -> None:
+    insist_on_encryption()
+    plan = waiting[0].plan
+    with connected(address) as cluster:
+        cluster.make(
+            made_world, packed(waiting[0].cohort_folder, plan), ledger, lambda world, data: world.keep(data),
+            workers=workers, pieces=len(waiting), device=plan.device,
+        )  # fmt: skip
 
 
-def _run(world: World) -> str | None:
-    """In the process: the error in one line, or None."""
+def plan_bytes(plan: Plan) -> bytes:
+    """The plan for workers, wherever they are."""
+    return json.dumps({"plan": asdict(plan), "versions": dict(versions())}, allow_nan=False).encode()
+
+
+def plan_from(data: bytes) -> Plan:
+    """The opposite of `plan_bytes`.
+
+    Raises:
+        ConfigError: this machine runs other versions, whose results may differ.
+    """
+    document = json.loads(data)
+    hold_versions(document["versions"])
+    plan = revived(Plan, document["plan"])
+    if not isinstance(plan, Plan):
+        raise ConfigError("the plan of the deep audit is damaged; run the command again")
+    return plan
+
+
+def packed(cohort_folder: Path, plan: Plan) -> Files:
+    """What a world is made from: the cohort, recordings and all, and the plan."""
+    return files_in(cohort_folder) | {PLAN_FILE: plan_bytes(plan)}
+
+
+def made_world(files: Files, number: int, count: int) -> tuple[str, bytes]:
+    """On a cluster's worker: why the world can't be made, or the bytes of its scores. Nothing is left on its disk."""
     try:
-        with one_thread():
+        with tempfile.TemporaryDirectory(prefix="world-") as name, one_thread():
+            laid_out(files, Path(name))
+            world = World(Path(name), Path(name), plan_from(files[PLAN_FILE]), number)
             world.run()
-    except StimsetError as error:
-        return str(error)
-    except (ArithmeticError, OSError, RuntimeError, ValueError) as error:
-        return f"{type(error).__name__}: {error}".splitlines()[0]
-    return None
-
-
-def _alone(parent: int) -> None:
-    """Prepare a process: gone when its parent is, quiet when interrupted."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
-
-    def watch() -> None:
-        while os.getppid() == parent:
-            time.sleep(WATCH_SECONDS)
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()
+            return "", world.file.read_bytes()
+    except Exception as error:
+        return explained(error), b""

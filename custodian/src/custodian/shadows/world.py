@@ -70,6 +70,21 @@ class World:
         return self.folder / f"world-{self.number:03d}.safetensors"
 
     @property
+    def count(self) -> int:
+        """One: progress is told in worlds."""
+        return 1
+
+    @property
+    def title(self) -> str:
+        """For people."""
+        return self.file.stem
+
+    @property
+    def remedy(self) -> str:
+        """What to do where workers die over it."""
+        return "if memory ran out, give fewer --workers"
+
+    @property
     def has_canaries(self) -> bool:
         """Whether canaries stand in the place of some persons."""
         return self.number >= self.plan.worlds
@@ -91,7 +106,11 @@ class World:
         scores, facts = self._scores(with_all, inside)
         facts |= {"seconds": round(time.perf_counter() - began, 2)}
         tensors = {key: np.ascontiguousarray(value.astype(np.float32)) for key, value in scores.items()}
-        write_secret(self.file, save(tensors, {"facts": json.dumps(facts)}))
+        self.keep(save(tensors, {"facts": json.dumps(facts)}))
+
+    def keep(self, scores: bytes) -> None:
+        """Leave the scores in one step."""
+        write_secret(self.file, scores)
 
     def _scores(self, whole: Whole, inside: NDArray[np.int8]) -> tuple[Arrays, dict[str, Any]]:
         seed = WORLD_SEED * (self.plan.seed + 1) + self.number

@@ -1,7 +1,7 @@
-"""The local pool: one worker process per core or GPU.
+"""Workers on this machine: one process per core or GPU.
 
-Workers are started anew (never forked: torch's threads and CUDA don't survive it), get the order as files and shards as lines of JSON
-(`custodian.excitation.worker`). One that is killed is replaced, and its shard handed out again.
+They are started anew (never forked: torch's threads and CUDA don't survive it), and get pieces as lines of JSON
+(`custodian.workers.answering`). One that is killed is replaced, and its piece handed out again.
 """
 
 from __future__ import annotations
@@ -15,61 +15,44 @@ import tempfile
 from collections.abc import Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import IO, Any, Self
+from typing import IO, Any, Generic, Self
 
-from custodian.excitation.order import ORDER_PREFIX, Shard, WorkOrder
-from custodian.excitation.pools import Here, Ledger, OnStimuli, own_error
-from custodian.excitation.shard import Excitation
+from custodian.workers.pieces import Ledger, P, own_error
 
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 GPUS = "CUDA_VISIBLE_DEVICES"
 GRACE_S = 10
-QUICK_SHARDS = 50
-"""So many shards for each worker make it worth starting one for a recipe that takes no steps."""
 
 
-@dataclass(frozen=True)
-class Processes:
-    """So many worker processes on this machine.
+def make(module: str, arguments: Sequence[str], workers: int, ledger: Ledger[P], device: str) -> None:
+    """Have all pieces made by so many processes.
 
-    Attributes:
-        workers: at most; no more are started than there is work for, and for a single shard none.
+    Args:
+        module: what each process runs, as ``python -m module *arguments``; see `custodian.workers.answering`.
+        arguments: what it is told.
+        workers: how many.
+        ledger: of the pieces.
+        device: a torch device; with CUDA each process sees one GPU.
+
+    Raises:
+        ConfigError: a piece fails by its own error, or workers keep dying over it.
     """
-
-    workers: int
-
-    def make(
-        self, order: WorkOrder, job: Excitation, shards: Sequence[Shard], folder: Path, on_stimuli: OnStimuli
-    ) -> None:
-        """See `custodian.excitation.pools.Pool.make`."""
-        # Without steps a shard takes a tenth of a second, and starting a worker takes seconds.
-        quick = order.recipe.method == "ascent" and order.recipe.ascent.steps == 0
-        workers = min(self.workers, len(shards) // QUICK_SHARDS if quick else len(shards))
-        if workers < 2:
-            Here().make(order, job, shards, folder, on_stimuli)
-            return
-        ledger = Ledger(shards, on_stimuli)
-        with ExitStack() as stack:
-            # Beside the set, not in /tmp: the order is as private as the set, and belongs to the same disk.
-            order_folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix=ORDER_PREFIX, dir=folder)))
-            order.save(order_folder)
-            gpus = visible_gpus() if order.device.startswith("cuda") else []
-            crew = [
-                stack.enter_context(Worker(order_folder, folder, gpus[i % len(gpus)] if gpus else None))
-                for i in range(workers)
-            ]
-            run(crew, ledger)
+    gpus = visible_gpus() if device.startswith("cuda") else []
+    with ExitStack() as stack:
+        crew: list[Worker[P]] = [
+            stack.enter_context(Worker((module, *arguments), gpus[i % len(gpus)] if gpus else None))
+            for i in range(workers)
+        ]
+        _run(crew, ledger)
 
 
 @dataclass
-class Worker:
-    """The parent's end of one worker process; `shard` is what it is making."""
+class Worker(Generic[P]):
+    """The parent's end of one worker process; `piece` is what it is making."""
 
-    order_folder: Path
-    folder: Path
+    command: Sequence[str]
     gpu: str | None
-    shard: Shard | None = None
+    piece: P | None = None
     process: subprocess.Popen[bytes] = field(init=False)
     said: IO[bytes] = field(init=False)
     _heard: bytes = b""
@@ -90,14 +73,14 @@ class Worker:
         }
         self.said, self._heard = tempfile.TemporaryFile(), b""  # noqa: SIM115 (closed in `stop`)
         self.process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "custodian.excitation.worker", str(self.order_folder), str(self.folder)],
+            [sys.executable, "-P", "-m", *self.command],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.said, env=environment, bufsize=0,
         )  # fmt: skip
 
     def stop(self) -> None:
         """End the process: by closing its input where it waits, by a signal where it works."""
         self._pipe(self.process.stdin).close()
-        if self.shard is not None:
+        if self.piece is not None:
             self.process.terminate()
         try:
             self.process.wait(GRACE_S)
@@ -107,13 +90,13 @@ class Worker:
         self._pipe(self.process.stdout).close()
         self.said.close()
 
-    def ask(self, shard: Shard | None) -> None:
-        """Hand out a shard; None leaves the worker waiting."""
-        self.shard = shard
-        if shard is not None:
-            with suppress(BrokenPipeError):  # it died; its output ends, and `run` learns of it there
+    def ask(self, piece: P | None) -> None:
+        """Hand out a piece; None leaves the worker waiting."""
+        self.piece = piece
+        if piece is not None:
+            with suppress(BrokenPipeError):  # it died; its output ends, and `_run` learns of it there
                 self._pipe(self.process.stdin).write(
-                    json.dumps({"number": shard.number, "count": shard.count}).encode() + b"\n"
+                    json.dumps({"number": piece.number, "count": piece.count}).encode() + b"\n"
                 )
 
     def hear(self) -> list[dict[str, Any]] | None:
@@ -142,8 +125,8 @@ class Worker:
         return pipe
 
 
-def run(crew: Sequence[Worker], ledger: Ledger) -> None:
-    """Hand out shards until all are made."""
+def _run(crew: Sequence[Worker[P]], ledger: Ledger[P]) -> None:
+    """Hand out pieces until all are made."""
     with selectors.DefaultSelector() as selector:
         for worker in crew:
             selector.register(worker, selectors.EVENT_READ, worker)
@@ -158,30 +141,30 @@ def run(crew: Sequence[Worker], ledger: Ledger) -> None:
                     selector.register(worker, selectors.EVENT_READ, worker)
                 for answer in answers or ():
                     _take(worker, answer, ledger)
-            for worker in crew:  # a shard that came back may be one that nobody asked for meanwhile
-                if worker.shard is None:
+            for worker in crew:  # a piece that came back may be one that nobody asked for meanwhile
+                if worker.piece is None:
                     worker.ask(ledger.next())
 
 
-def _take(worker: Worker, answer: dict[str, Any], ledger: Ledger) -> None:
-    shard = worker.shard
-    if shard is None:
+def _take(worker: Worker[P], answer: dict[str, Any], ledger: Ledger[P]) -> None:
+    piece = worker.piece
+    if piece is None:
         return
     if "failed" in answer:
-        raise own_error(shard, answer["failed"])
+        raise own_error(piece, answer["failed"])
     if "finished" in answer:
-        ledger.finished(shard)
-        worker.shard = None
+        ledger.finished(piece)
+        worker.piece = None
     else:
-        ledger.progress(shard, answer["done"])
+        ledger.progress(piece, answer["done"])
 
 
-def _replace(worker: Worker, ledger: Ledger) -> None:
-    shard, worker.shard = worker.shard, None
+def _replace(worker: Worker[P], ledger: Ledger[P]) -> None:
+    piece, worker.piece = worker.piece, None
     cause = worker.last_words()
     worker.stop()
-    if shard is not None:
-        ledger.lost(shard, cause)
+    if piece is not None:
+        ledger.lost(piece, cause)
     worker.start()
 
 
