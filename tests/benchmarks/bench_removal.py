@@ -3,13 +3,15 @@
 ::
 
     python tests/benchmarks/bench_removal.py                                                   # simulated persons: minutes
-    python tests/benchmarks/bench_removal.py --data ../shared/data/apnea-ecg --removed 4       # about 20 minutes
+    python tests/benchmarks/bench_removal.py --data ../shared/data/apnea-ecg --strangers 12    # about 20 minutes
+    python tests/benchmarks/bench_removal.py --data ../shared/data/apnea-ecg --strangers 12 --worlds 16    # and the deep figures: an hour
 
 A verdict that turned over with any single person would say more about that person than about the release. So the same cohort is judged
 whole, whole once more with other seeds, and without one of its training persons at a time; teacher, identity networks and stimuli are made
 anew each time, the strangers stay. Every figure of the gate that has a 95 % interval is held against the interval of the whole cohort: that
-interval is over persons, so it should hold what one person more or less does. A figure that has none, for want of strangers, stands beside
-what other seeds do to it. Leaves build/bench/removal.json.
+interval is over persons, so it should hold what one person more or less does. A figure that has none, for want of strangers (`--strangers`
+keeps more of them apart), stands beside what other seeds do to it. With `--worlds` the deep audit is made of each cohort too; its worlds
+are kept in build/bench/removal-cells, which is private, and go on where they were. Leaves build/bench/removal.json.
 """
 
 from __future__ import annotations
@@ -18,9 +20,9 @@ import json
 import os
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Annotated, Any
@@ -35,7 +37,9 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch and NumPy are load
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "tests" / "benchmarks"))
 PER_PERSON = 540
+ARCHITECTURE = "cnn+spectral_mlp"
 WHOLE, AGAIN = "everybody", "everybody, other seeds"
+AGAIN_SEED = 100
 
 
 @dataclass(frozen=True)
@@ -76,14 +80,30 @@ class Trial:
                 cohort, teacher, identity, recipe, count=self.count, seed=self.seed, folder=Path(folder) / "set"
             )
             judgement = judge(made.arrays(), cohort, load_policy(), seed=self.seed)
-        figures = {
-            finding.name: {"value": finding.value, "interval": finding.intervals.get(finding.headline)}
-            for finding in judgement.findings
-        }
         return {
-            "name": self.name, "persons": cohort.training_persons, "admitted": judgement.result.admitted, "figures": figures,
+            "name": self.name, "persons": cohort.training_persons, "admitted": judgement.result.admitted,
+            "figures": _figures(judgement.findings),
             "failed": sorted(check.name for check in judgement.result.checks if not check.passed),
         }  # fmt: skip
+
+    def deep(self, work: Path, worlds: int, workers: int, on_step: Any) -> dict[str, Any]:
+        """The figures of the deep audit, likewise; worlds are kept below `work`."""
+        from gatebench.cells import KEY
+
+        from custodian.excitation.recipe import load_recipe
+        from custodian.shadows.deep import DeepAudit
+        from custodian.shadows.plan import Plan
+
+        cohort = self._cohort()
+        plan = Plan(
+            load_recipe(self.recipe), ARCHITECTURE, self.regime, worlds=worlds, canary_worlds=0, stimuli=self.count, controls=False,
+            seed=self.seed,
+        )  # fmt: skip
+        folder = work / plan.digest(cohort.seal(KEY))
+        cohort.save(folder / "cohort")
+        audit = DeepAudit(folder, folder / "cohort", cohort, plan).checked()
+        audit.run(workers=workers, on_step=on_step)
+        return _figures(audit.findings())
 
     def _cohort(self) -> Any:
         """The whole cohort, or a shadow world's of everybody but one."""
@@ -106,6 +126,8 @@ def main(
     recipe: Annotated[str, typer.Option("--recipe", help="A recipe's name or TOML file.")] = "spectral",
     regime: Annotated[str, typer.Option("--regime", help="How teachers are trained.")] = "regularised",
     count: Annotated[int, typer.Option("--count", min=50, help="Stimuli of each set.")] = 3000,
+    strangers: Annotated[int | None, typer.Option("--strangers", min=2, help="Persons kept apart; else a fifth.")] = None,
+    worlds: Annotated[int, typer.Option("--worlds", min=0, help="Shadow worlds of a deep audit of each cohort; 0 leaves it out.")] = 0,
     persons: Annotated[int, typer.Option("--persons", min=8, help="Simulated persons, without --data.")] = 20,
     minutes: Annotated[int, typer.Option("--minutes", min=10, help="Minutes of each.")] = 60,
     workers: Annotated[int, typer.Option("--jobs", min=1, max=256, help="Processes, of one thread each.")] = 2,
@@ -115,7 +137,11 @@ def main(
     """Judge the cohort with and without single persons; the exit code is 1 where a figure leaves its interval."""
     from gatebench import cells
 
+    from custodian.cohort import split_persons
+
     cohort = cells.apnea_cohort(data, PER_PERSON) if data else cells.simulated_cohort(persons, minutes)
+    if strangers:
+        cohort = replace(cohort, validation_persons=split_persons(cohort.windows, share=strangers / len(cohort.windows.person_names)))
     chosen = np.random.default_rng(seed).permutation(cohort.training_person_indices)[:removed]
     with tempfile.TemporaryDirectory() as folder:
         cohort.save(Path(folder))
@@ -123,9 +149,11 @@ def main(
         def trial(name: str, person: int | None, seed: int) -> Trial:
             return Trial(name, Path(folder), person, recipe, regime, count, seed)
 
-        trials = [trial(WHOLE, None, seed), trial(AGAIN, None, seed + 100)]
+        trials = [trial(WHOLE, None, seed), trial(AGAIN, None, seed + AGAIN_SEED)]
         trials += [trial(f"without person {i}", int(person), seed) for i, person in enumerate(chosen, 1)]
         found = list(_run(trials, workers))
+        if worlds:
+            _deepen([t for t in trials if t.name != AGAIN], found, out.parent / "removal-cells", worlds, workers)
     document = {"recipe": recipe, "regime": regime, "stimuli": count, "seed": seed, "trials": found, "moved": moved(found)}
     out.parent.mkdir(parents=True, exist_ok=True)
     out.write_text(json.dumps(document, indent=1, allow_nan=False) + "\n")
@@ -143,6 +171,23 @@ def _run(trials: list[Trial], workers: int) -> Iterator[dict[str, Any]]:
         for done, result in enumerate(pool.map(Trial.run, trials), 1):
             step(done, result["name"])
             yield result
+
+
+def _deepen(trials: list[Trial], found: list[dict[str, Any]], work: Path, worlds: int, workers: int) -> None:
+    """Add the deep audit's figures to the trials'."""
+    with console.progress("deep audits", worlds * len(trials)) as step:
+        for number, trial in enumerate(trials):
+
+            def on_step(done: float, note: str, number: int = number, name: str = trial.name) -> None:
+                step(number * worlds + done, f"{name} {note}")
+
+            mine = next(result for result in found if result["name"] == trial.name)
+            mine["figures"] |= trial.deep(work, worlds, workers, on_step)
+
+
+def _figures(findings: Iterable[Any]) -> dict[str, Any]:
+    """Name -> headline and its interval, if it has one."""
+    return {f.name: {"value": f.value, "interval": f.intervals.get(f.headline)} for f in findings}
 
 
 def moved(found: list[dict[str, Any]]) -> list[dict[str, Any]]:
