@@ -79,6 +79,15 @@ def test_whatever_noise_leaves_is_a_distribution(size):
     assert np.isfinite(moments.description.realise(drawn, coherence, np.random.default_rng(4))).all()
 
 
+@pytest.mark.parametrize("lost", [0, 2])
+def test_a_class_of_which_nothing_is_left_costs_no_draw(lost):
+    prior = build_prior(START, cohort().training, np.random.default_rng(0))
+    parts = tuple((k, 0.0 if k == lost else share, *rest) for k, share, *rest in prior.parts)
+    values, classes = replace(prior, parts=parts).sample(40, np.random.default_rng(1))
+    assert np.isfinite(values).all()
+    assert lost not in classes
+
+
 def test_the_provenance_says_what_was_read():
     reader = Reader(Privacy())
     prior = build_prior(START, cohort().training, np.random.default_rng(0), reader)

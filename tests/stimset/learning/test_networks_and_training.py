@@ -30,6 +30,17 @@ def test_a_network_maps_windows_of_any_shape_to_logits(name, shape):
     torch.testing.assert_close(network(windows[:1]), logits[:1], atol=1e-4, rtol=1e-4)
 
 
+@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("value", [0.0, 5.0])
+def test_a_flat_window_has_an_answer_and_a_gradient(name, value):
+    network = build_network(name, 2, 40, 3, seed=0).eval()
+    windows = torch.full((2, 2, 40), value, requires_grad=True)
+    logits = network(windows)
+    logits.sum().backward()
+    assert torch.isfinite(logits).all()
+    assert torch.isfinite(windows.grad).all()
+
+
 def test_the_same_seed_gives_the_same_weights_and_the_global_state_is_left_alone():
     state = torch.random.get_rng_state()
     first, again, other = (build_network("cnn", 1, 40, 2, seed=s).state_dict() for s in (1, 1, 2))

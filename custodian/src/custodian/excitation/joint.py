@@ -69,6 +69,8 @@ class JointPrior:
         values = np.empty((count, *self.spec.shape))
         for i, (_, _, distribution, coherence) in enumerate(self.parts):
             rows = np.flatnonzero(which == i)
+            if not len(rows):  # of a rare class, or one that noise left nothing of
+                continue
             wanted = distribution.sample(len(rows), rng).reshape(len(rows), self.spec.channels, -1)
             values[rows] = self.description.realise(wanted, coherence, rng)
         clipped = np.clip(values, -self.spec.clip, self.spec.clip).astype(np.float32)

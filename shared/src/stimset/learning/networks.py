@@ -204,7 +204,9 @@ class SpectralPerceptron(nn.Module):
         spread = (rest.square().mean(-1, keepdim=True) + 1e-4).sqrt()
         unit = rest / spread
         power = torch.view_as_real(torch.fft.rfft(unit)).square().sum(-1) / windows.shape[-1]
-        moments = [level, spread.log(), unit.pow(3).mean(-1, keepdim=True), unit.pow(4).mean(-1, keepdim=True).log()]
+        # A flat window (a lead that is off, a draw that hit the bounds) has no fourth moment.
+        fourth = unit.pow(4).mean(-1, keepdim=True).clamp_min(1e-3)
+        moments = [level, spread.log(), unit.pow(3).mean(-1, keepdim=True), fourth.log()]
         return self.layers(torch.cat([(power @ self.bands + 1e-3).log(), *moments], -1).flatten(1))  # type: ignore[no-any-return]
 
 
