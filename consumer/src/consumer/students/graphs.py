@@ -89,6 +89,8 @@ def of_features(student: families.FeatureEstimator) -> onnx.ModelProto:
     described = g("Div", g("Sub", described, g.constant(student.mean_)), g.constant(student.scale_))
     if student.limit_ is not None:
         described = g("Clip", described, g.constant(-student.limit_), g.constant(student.limit_))
+    if student.axes_ is not None:
+        described = g("MatMul", described, g.constant(student.axes_))
     narrow = g("Cast", described, to=TensorProto.FLOAT)
     outputs = [_model(g, model, narrow, student, f"m{i}_") for i, model in enumerate(student.models_)]
     joined = outputs[0] if len(outputs) == 1 else g("Concat", *outputs, axis=1)
@@ -165,12 +167,13 @@ def _model(g: Graph, model: Any, features: str, student: families.FeatureEstimat
     from skl2onnx import to_onnx
     from skl2onnx.common.data_types import FloatTensorType
 
+    seen = len(student.mean_) if student.axes_ is None else student.axes_.shape[1]
     options = {id(model): {"zipmap": False}} if student.answers == "chances" else None
     with _PlainAttributes():
         try:
             converted = to_onnx(
                 model,
-                initial_types=[("features", FloatTensorType([None, len(student.mean_)]))],
+                initial_types=[("features", FloatTensorType([None, seen]))],
                 target_opset={"": OPSET, "ai.onnx.ml": ML_OPSET},
                 options=options,
             )

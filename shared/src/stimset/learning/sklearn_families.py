@@ -31,6 +31,7 @@ Answers = Literal["shares", "logits", "chances"]
 
 LEAST_SHARE = 1e-4  # a regressed probability is never taken as impossible
 LEAST_CHANCE = 1e-2  # before the logarithm: a belief of 0.9999 says hardly more than one of 0.99
+LEAST_SPREAD = 1e-4  # a direction that varies less than this share of the widest is none
 _LEAST_WEIGHT = 1e-6  # so that a classifier knows every class, even one that no stimulus believes in
 
 
@@ -43,6 +44,7 @@ class FeatureEstimator(SoftLabelEstimator):
         models_: one model with all classes as outputs, or one model per class.
         mean_, scale_: ``(features,)`` of the standardisation.
         limit_: standardised features are held within +- this; None holds nothing.
+        axes_: ``(features, components)`` onto which they are then projected; None leaves them.
     """
 
     answers: ClassVar[Answers] = "shares"
@@ -53,6 +55,7 @@ class FeatureEstimator(SoftLabelEstimator):
     mean_: Floats
     scale_: Floats
     limit_: float | None
+    axes_: Floats | None
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
@@ -72,6 +75,8 @@ class FeatureEstimator(SoftLabelEstimator):
         deviation = described.std(axis=0)
         self.scale_ = np.where(deviation > 1e-9, deviation, 1.0)
         self.limit_ = None if self.features == "samples" else LIMIT
+        self.axes_ = None
+        self.axes_ = self._axes(self._standardised(described))
         self.models_ = self._models(self._standardised(described), chances)
         on_progress(1.0)
 
@@ -91,7 +96,13 @@ class FeatureEstimator(SoftLabelEstimator):
         scaled = (described - self.mean_) / self.scale_
         if self.limit_ is not None:
             scaled = np.clip(scaled, -self.limit_, self.limit_)
+        if self.axes_ is not None:
+            scaled = scaled @ self.axes_
         return scaled.astype(np.float32)
+
+    def _axes(self, features: NDArray[np.float32]) -> Floats | None:
+        """Onto what the standardised features ``(n, features)`` are projected; None leaves them as they are."""
+        return None
 
     def _models(self, features: NDArray[np.float32], chances: Floats) -> list[Any]:
         """Fitted models of ``(n, features)`` and ``(n, classes)``."""
@@ -296,10 +307,18 @@ class Logistic(FeatureEstimator):
 
 
 class NaiveBayes(FeatureEstimator):
-    """Gaussian naive Bayes, fitted to the probabilities by weights; its own probabilities are far too certain.
+    """Gaussian naive Bayes on principal components, fitted to the probabilities by weights; its own probabilities are
+    far too certain.
 
-    The variances are raised by 0.3 of the largest: stimuli vary less than recordings in some features, which would then
-    decide alone (kappa of a student on noise: 0.00 without it, 0.54 with it).
+    It takes features to be independent, and counts what twenty lags of an autocorrelation say twenty times; where stimuli
+    and recordings differ in one of them, they differ in all. So it sees the first principal components, brought to the
+    same variance, and the variances are raised by 0.3 of the largest: stimuli vary less than recordings in some
+    directions, which would then decide alone. Apnea-ECG, persons kept apart, mean of six splits, true windows and labels
+    / stimuli: 0.525 / 0.449 on the features as they are, 0.544 / 0.595, 0.548 / 0.612, 0.552 / 0.595 and 0.567 / 0.597 on
+    8, 10, 12 and 16 components.
+
+    Attributes:
+        components: at most so many.
     """
 
     answers: ClassVar[Answers] = "chances"
@@ -310,11 +329,22 @@ class NaiveBayes(FeatureEstimator):
         seed: int = 0,
         features: str = "spectral",
         max_samples: int | None = None,
+        components: int = 10,
     ) -> None:
         self.classes = classes
         self.seed = seed
         self.features = features
         self.max_samples = max_samples
+        self.components = components
 
     def _models(self, features: NDArray[np.float32], chances: Floats) -> list[Any]:
         return [fit_weighted(GaussianNB(var_smoothing=0.3), features, chances)]
+
+    def _axes(self, features: NDArray[np.float32]) -> Floats:
+        centred = features.astype(np.float64) - features.mean(axis=0, dtype=np.float64)
+        _, spread, directions = np.linalg.svd(centred, full_matrices=False)
+        # What hardly varies at all would be brought to the others' variance out of rounding errors.
+        kept = max(1, min(self.components, int((spread > LEAST_SPREAD * spread[0]).sum())))
+        deviation = np.maximum(spread[:kept] / np.sqrt(len(features)), 1e-9)
+        axes: Floats = directions[:kept].T / deviation
+        return axes
