@@ -171,9 +171,11 @@ def _write(out: Path, todo: list[Any], kinds: list[Any], families: list[str], si
         "failed": failed,
     }
     out.mkdir(parents=True, exist_ok=True)
-    for name, text in (("paper.json", json.dumps(document, indent=1, allow_nan=False)), ("paper.html", page.render(document))):
+    files = {"paper.json": json.dumps(document, indent=1, allow_nan=False).encode(), "paper.html": page.render(document).encode()}
+    files |= {f"paper-{name}.png": picture for name, picture in page.png(document).items()}
+    for name, content in files.items():
         partial = out / f".{name}"
-        partial.write_text(text)
+        partial.write_bytes(content)
         partial.replace(out / name)
     return document
 

@@ -28,7 +28,8 @@ def look(theme: plots.Theme, kinds: Sequence[str], ours: str) -> dict[str, tuple
             looks[kind] = (theme.kinds[known], plots.MARKERS[known])
             continue
         pair = SPARE[spare % len(SPARE)]
-        looks[kind] = (pair[0] if theme.name == "light" else pair[1], MARKERS[spare % len(MARKERS)])
+        # The markers are shifted by one with each round of the colours, so that no two of 64 recipes look alike.
+        looks[kind] = (pair[0] if theme.name == "light" else pair[1], MARKERS[(spare + spare // len(SPARE)) % len(MARKERS)])
         spare += 1
     return looks
 

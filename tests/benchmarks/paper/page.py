@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Mapping, Sequence
+import io
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import plots
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from matplotlib.figure import Figure
 from paper import figures, tables
 from paper.jobs import METRICS
 from paper.settings import OFFICIAL, PROTOCOLS, TRUE_HARD, TRUE_SOFT
@@ -17,6 +19,7 @@ from rich.table import Table
 from stimset.learning.families import families as known_families
 
 TEMPLATE = "page.html.j2"
+PNG_DPI = 160
 KIND_TITLES = {
     TRUE_HARD: "true data, hard labels", TRUE_SOFT: "true data, soft labels", "noise": "coloured noise",
     "average-spectrum": "average-spectrum noise", "prior": "prior, no excitation", "paper": "the 2021 paper",
@@ -84,6 +87,18 @@ def render(document: Row) -> str:
     )  # fmt: skip
 
 
+def png(document: Row) -> dict[str, bytes]:
+    """The frontiers for documents, on white: ``WINDOW-YARDSTICK`` to the picture."""
+    titles = {**KIND_TITLES, **{f.name: f.title for f in known_families()}}
+    found = {}
+    for window in sorted({p["window"] for p in document["frontier"]}):
+        for yardstick, draw in _frontiers(document, window, ours(document), titles).items():
+            buffer = io.BytesIO()
+            draw(plots.LIGHT).savefig(buffer, format="png", dpi=PNG_DPI, facecolor="white")
+            found[f"{window.replace(' ', '-')}-{yardstick}"] = buffer.getvalue()
+    return found
+
+
 def headline(document: Row, titles: Mapping[str, str]) -> str:
     """One sentence that the numbers bear, whichever way they fell."""
     found = places(document)
@@ -115,21 +130,31 @@ def _section(document: Row, window: str, protocol: str, foreground: str, titles:
 
 def _frontier(document: Row, window: str, foreground: str, titles: Mapping[str, str]) -> dict[str, Any]:
     points = [p for p in document["frontier"] if p["window"] == window]
-    names = [r["name"] for r in document["recipes"] if any(p["recipe"] == r["name"] for p in points)]
-    families = [family for family in document["families"] if any(family in p["kappa"] for p in points)]
+    names = _named(document, points)
     apart = [s for s in document["strangers"] if s["window"] == window]
-
-    def drawn(yardstick: str) -> dict[str, str] | None:
-        if not families:
-            return None
-        line = worst(yardstick, [s[f"strangers_{yardstick}"] for s in apart])
-        return plots.both(lambda t: figures.frontier(t, points, yardstick, families, names, foreground, titles, line))
-
+    drawn = _frontiers(document, window, foreground, titles)
     means = [m for m in document["frontier_means"] if m["window"] == window]
     return {
         "window": window, "means": sorted(means, key=lambda m: names.index(m["recipe"])), "strangers": apart,
-        "figures": {yardstick: drawn(yardstick) for yardstick in figures.YARDSTICKS},
+        "figures": {yardstick: plots.both(drawn[yardstick]) if yardstick in drawn else None for yardstick in figures.YARDSTICKS},
     }  # fmt: skip
+
+
+def _frontiers(document: Row, window: str, foreground: str, titles: Mapping[str, str]) -> dict[str, Callable[[plots.Theme], Figure]]:
+    """Yardstick -> the picture of one window's recipes; nothing where no family was tried."""
+    points = [p for p in document["frontier"] if p["window"] == window]
+    families = [family for family in document["families"] if any(family in p["kappa"] for p in points)]
+    apart = [s for s in document["strangers"] if s["window"] == window]
+
+    def of(yardstick: str) -> Callable[[plots.Theme], Figure]:
+        line = worst(yardstick, [s[f"strangers_{yardstick}"] for s in apart])
+        return lambda t: figures.frontier(t, points, yardstick, families, _named(document, points), foreground, titles, line)
+
+    return {yardstick: of(yardstick) for yardstick in figures.YARDSTICKS} if families else {}
+
+
+def _named(document: Row, points: Sequence[Row]) -> list[str]:
+    return [r["name"] for r in document["recipes"] if any(p["recipe"] == r["name"] for p in points)]
 
 
 def worst(yardstick: str, values: Sequence[float | None]) -> float | None:
