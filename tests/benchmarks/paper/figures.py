@@ -95,9 +95,10 @@ def frontier(
         titles: of families and kinds.
         strangers: the yardstick on windows of persons kept apart, drawn as a line; None leaves it out.
     """
-    rows = -(-len(families) // COLUMNS)
-    figure = Figure(figsize=(11.0, 0.7 + 2.35 * rows), layout="constrained")
-    axes = figure.subplots(rows, COLUMNS, squeeze=False, sharex=True, sharey=True).ravel()
+    columns = max(1, min(COLUMNS, len(families)))
+    rows = -(-len(families) // columns)
+    figure = Figure(figsize=(11.0, 0.7 + (2.35 if rows > 1 else 3.2) * rows + 0.2 * (len(kinds) // 4)), layout="constrained")
+    axes = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True).ravel()
     looks = look(theme, kinds, ours)
     for place, axis in enumerate(axes):
         if place >= len(families):
@@ -118,10 +119,10 @@ def frontier(
         axis.set_title(titles.get(family, family))
         axis.grid(True, lw=0.6)
         axis.set_axisbelow(True)
-        axis.tick_params(labelbottom=place + COLUMNS >= len(families))
-        if place + COLUMNS >= len(families):
+        axis.tick_params(labelbottom=place + columns >= len(families))
+        if place + columns >= len(families):
             axis.set_xlabel(YARDSTICKS[yardstick], fontsize=9)
-        if place % COLUMNS == 0:
+        if place % columns == 0:
             axis.set_ylabel("kappa", fontsize=9)
     _legend(figure, looks, kinds, titles)
     return figure

@@ -6,7 +6,8 @@ The worlds are made here, as only the pipeline may train and excite; the attacks
 
     plan      what is run, and who is inside which world
     world     one world: teacher, release, controls, scores -> one file
-    running   worlds in processes, each skipped when its file is there; what it will cost
+    running   worlds in processes or on a cluster, each skipped when its file is there; ``worker`` is such a process
+    costs     what it will cost
     findings  all files -> findings
     deep      the whole of it, for the command line
 """
