@@ -16,7 +16,7 @@ from stimset import console
 from stimset.errors import ConfigError
 
 if TYPE_CHECKING:
-    from custodian.review.desk import Decision
+    from custodian.review.items import Decision
 
 
 def register(parent: typer.Typer) -> None:
@@ -44,7 +44,8 @@ def review(
     Builds on 'release build' on the other side, and on 'officer sign-root' here; needs your passphrase as 'release approve' does. Prints
     an address for one use within two minutes; nobody else on the network can reach it, and it needs nothing from outside. To approve,
     you type the release's id and the six words that the custodian reads out; to reject, a reason. Leaves your signatures, or your signed
-    rejection, in FOLDER, which goes back to the custodian for 'release publish'.
+    rejection, in FOLDER, which goes back to the custodian for 'release publish'. Requests to override the gate ('override request') lie
+    there too; what you don't sign of them counts for nothing.
 
     Without FOLDER it shows HOME/proposals, where both homes lie on one machine; decisions then enter the custodian's log at once. Else they
     do when the folder is back.
@@ -119,5 +120,5 @@ def _rendered(decisions: list[Decision]) -> list[str]:
     for d in decisions:
         lines.append(f"[bold]{escape(d.name)}[/bold]  {'signed' if d.approved else 'rejected'}")
         if d.folder is not None:
-            lines.append(f"  carry back, then: custodian release publish {escape(str(d.folder))}")
+            lines.append(f"  carry back, then: {d.command} {escape(str(d.folder))}")
     return lines or ["nothing was decided"]

@@ -57,12 +57,14 @@ class OverrideProposal:
         data: its bytes.
         request: what is asked.
         words: of the signed bytes, to be compared by telephone.
+        digest: SHA-256 (hex) of these bytes.
     """
 
     file: Path
     data: bytes
     request: Request
     words: str
+    digest: str
 
 
 def request_override(
@@ -119,8 +121,8 @@ def examine_override(carried: Path, folder: Path) -> OverrideProposal:
     signed_by = check_signatures(envelope, root, threshold=1, payload_type=OVERRIDE_TYPE)
     if missing := set(root.keys) - own - set(signed_by):
         raise SignatureInvalid(f"{len(missing)} of the other person's signatures are missing; ask for the override again")
-    request = parse_request(envelope.payload)
-    return OverrideProposal(carried, data, request, spoken(hashlib.sha256(envelope.payload).hexdigest()))
+    digest = hashlib.sha256(envelope.payload).hexdigest()
+    return OverrideProposal(carried, data, parse_request(envelope.payload), spoken(digest), digest)
 
 
 def sign_override(proposal: OverrideProposal, folder: Path, passphrase: str) -> None:

@@ -1,4 +1,4 @@
-"""What lies on the officer's desk: the proposals in a folder, and the two decisions about each.
+"""The officer's desk: the proposals in a folder, and the two decisions about each; overrides are `custodian.review.overrides`.
 
 Everything is examined anew for every look and once more before a signature (`custodian.publish.officer`), so what is signed is what was
 shown. The passphrase stays in memory for as long as the page is open; keys are opened for a decision only.
@@ -15,8 +15,6 @@ from __future__ import annotations
 import hmac
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from enum import StrEnum
 from pathlib import Path
 from threading import Lock
 
@@ -29,6 +27,8 @@ from custodian.publish.officer import OFFICER, Proposal, approve, examine, read_
 from custodian.publish.publishing import RELEASE_FOLDER, TARGETS_FILE, record_approval
 from custodian.publish.rejecting import REJECTION_FILE, install_rejection, reject
 from custodian.publish.reports import read_report, report_carried
+from custodian.review.items import Decision, Item, Kind, State
+from custodian.review.overrides import BESIDE_SETS, CARRIED, Overrides
 from stimset.envelope import parse_envelope
 from stimset.errors import ConfigError, ContentMismatch, FileMissing, StimsetError
 from stimset.plainfiles import read_plain
@@ -37,49 +37,6 @@ from stimset.roots import read_metadata
 from stimset.words import same_words
 
 MAX_ITEMS = 200
-
-
-class State(StrEnum):
-    """How far a proposal is, as its folder says; `Desk.examine` tells whether that is true."""
-
-    WAITING = "waits for you"
-    APPROVED = "signed by you"
-    REJECTED = "rejected by you"
-    BROKEN = "can't be read"
-
-
-@dataclass(frozen=True)
-class Item:
-    """One folder on the desk.
-
-    Attributes:
-        name: the folder's.
-        folder: where it lies.
-        release: whether it brings a release; else it only changes the channel.
-        state: how far it is.
-    """
-
-    name: str
-    folder: Path
-    release: bool
-    state: State
-
-
-@dataclass(frozen=True)
-class Decision:
-    """What was decided while the page was open.
-
-    Attributes:
-        name: of the proposal.
-        approved: or rejected.
-        digest: SHA-256 (hex) of what it was about.
-        folder: what goes back to the custodian; None where the custodian's home took note already and nothing is left to do.
-    """
-
-    name: str
-    approved: bool
-    digest: str
-    folder: Path | None
 
 
 class Desk:
@@ -103,6 +60,8 @@ class Desk:
         self._waiting, self._officer, self._passphrase, self._home = waiting, officer, passphrase, home
         self._lock = Lock()
         self.decisions: list[Decision] = []
+        places = [(waiting, CARRIED), *([(home.candidates(""), BESIDE_SETS)] if home else [])]
+        self.overrides = Overrides(places, officer, passphrase, self._own, self._lock, self.decisions)
 
     def items(self) -> tuple[Item, ...]:
         """What lies here, by name; at most `MAX_ITEMS`.
@@ -216,7 +175,7 @@ class Desk:
         return decision
 
     def _item(self, folder: Path) -> Item:
-        release = (folder / RELEASE_FOLDER).is_dir()
+        kind = Kind.RELEASE if (folder / RELEASE_FOLDER).is_dir() else Kind.CHANNEL
         try:
             targets = read_metadata(read_plain(folder, TARGETS_FILE, MAX_METADATA_BYTES), Targets)
             state = State.APPROVED if self._own <= set(targets.signatures) else State.WAITING
@@ -224,7 +183,7 @@ class Desk:
             state = State.BROKEN
         if (folder / REJECTION_FILE).exists():
             state = State.REJECTED
-        return Item(folder.name, folder, release, state)
+        return Item(folder.name, folder, kind, state)
 
 
 def _signers(folder: Path) -> list[str]:

@@ -16,7 +16,8 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from custodian.publish.officer import Proposal
-from custodian.review.desk import Decision, Item, State
+from custodian.publish.overriding import OverrideProposal
+from custodian.review.items import Decision, Item, Kind, State
 from stimset.gate_entry import MAX_REASON, MIN_REASON
 from stimset.pages import house_css
 
@@ -34,7 +35,8 @@ class Pages:
             loader=PackageLoader("custodian.review"), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True,
         )
         environment.filters |= {"measured": measured, "number": number, "sentence": sentence, "size": size}
-        environment.globals |= {"base": base, "minutes": round(minutes, 1), "State": State, "least": MIN_REASON, "most": MAX_REASON}
+        bounds = {"least": MIN_REASON, "most": MAX_REASON}
+        environment.globals |= {"base": base, "minutes": round(minutes, 1), "State": State, "Kind": Kind, **bounds}
         self._environment = environment
 
     def desk(self, items: Sequence[Item], decisions: Sequence[Decision], form: str) -> str:
@@ -56,6 +58,15 @@ class Pages:
         """
         return self._render(
             "proposal.html.j2", item=item, proposal=proposal, report=report, form=form, complaint=complaint,
+            given=dict(given or {}),
+        )  # fmt: skip
+
+    def override(
+        self, item: Item, proposal: OverrideProposal, *, form: str, complaint: str = "", given: Mapping[str, str] | None = None
+    ) -> str:
+        """Everything that the signature under an override is about, and the form; arguments as of `proposal`."""
+        return self._render(
+            "override.html.j2", item=item, proposal=proposal, request=proposal.request, form=form, complaint=complaint,
             given=dict(given or {}),
         )  # fmt: skip
 

@@ -5,7 +5,8 @@
     3. for a form: from this very origin, of a form's type, with the session's form secret
 
 Paths: ``/style.css``, ``/open?token=...``, and under the session's secret place: ``.``, ``proposal/NAME``,
-``proposal/NAME/report``; forms go to ``proposal/NAME/approve``, ``proposal/NAME/reject`` and ``end``.
+``proposal/NAME/report``, ``override/NAME``; forms go to ``proposal/NAME/approve``, ``proposal/NAME/reject``, ``override/NAME/approve``
+and ``end``.
 """
 
 from __future__ import annotations
@@ -16,7 +17,8 @@ from http.cookies import CookieError, SimpleCookie
 from urllib.parse import parse_qs, quote, unquote
 
 from custodian.review.access import Access, Session
-from custodian.review.desk import Desk, State
+from custodian.review.desk import Desk
+from custodian.review.items import State
 from custodian.review.pages import Pages, style_sheet
 from stimset.errors import FileMissing, PolicyDenied, RollbackRefused, StimsetError
 
@@ -135,9 +137,12 @@ class Routes:
     def _get(self, session: Session, steps: list[str]) -> Response:
         match steps:
             case [""]:
-                return self._html(self._pages.desk(self._desk.items(), self._desk.decisions, session.form))
+                lying = (*self._desk.overrides.items(), *self._desk.items())
+                return self._html(self._pages.desk(lying, self._desk.decisions, session.form))
             case ["proposal", name]:
                 return self._proposal(session, name)
+            case ["override", name]:
+                return self._override(session, name)
             case ["proposal", name, "report"]:
                 framed = {"Content-Security-Policy": _REPORT_POLICY, "X-Frame-Options": "SAMEORIGIN"}
                 return Response(200, self._desk.report(name), headers=framed)
@@ -157,6 +162,8 @@ class Routes:
                 return self.refuse(200, "The review has ended.", "You can close this window. Another 'custodian review' opens a new one.")
             case ["proposal", name, "approve" | "reject" as decision]:
                 return self._decide(session, name, decision, given)
+            case ["override", name, "approve"]:
+                return self._agree(session, name, given)
         return self._unknown()
 
     def _decide(self, session: Session, name: str, decision: str, given: dict[str, str]) -> Response:
@@ -186,6 +193,30 @@ class Routes:
             return self._html(self._pages.unusable(item, session.form, str(error), overtaken=overtaken), 409)
         page = self._pages.proposal(item, proposal, report=report, form=session.form, complaint=complaint, given=given)
         return self._html(page, status)
+
+    def _agree(self, session: Session, name: str, given: dict[str, str]) -> Response:
+        """Sign an override."""
+        try:
+            self._desk.overrides.approve(
+                name, given.get("digest", ""), typed=given.get("typed", ""), words=given.get("words", "")
+            )
+        except FileMissing:
+            raise
+        except StimsetError as error:
+            return self._override(session, name, complaint=str(error), given=given)
+        return Response(303, b"", headers={"Location": f"{self._base}#content"})
+
+    def _override(self, session: Session, name: str, *, complaint: str = "", given: dict[str, str] | None = None) -> Response:
+        """The page of one override: for a decision while it waits and holds, else why not."""
+        item = self._desk.overrides.item(name)
+        status = 422 if complaint else 200
+        if item.state is State.APPROVED:
+            return self._html(self._pages.unusable(item, session.form), status)
+        try:
+            proposal = self._desk.overrides.examine(name)
+        except StimsetError as error:
+            return self._html(self._pages.unusable(item, session.form, str(error)), 409)
+        return self._html(self._pages.override(item, proposal, form=session.form, complaint=complaint, given=given), status)
 
     def _unknown(self) -> Response:
         return self.refuse(404, "Not here", f"Nothing is at this address. Go back, or open {quote(self._base)} again.")
