@@ -36,6 +36,20 @@ def test_the_folder_depends_on_the_windows(made):
     assert made.folder.stat().st_mode & 0o077 == 0
 
 
+def test_folds_test_everybody_once_and_learn_from_nobody_whom_they_test(tmp_path):
+    tested, parts = [], []
+    for number in (1, 2, 3, 4):
+        setting = settings.Setting.make("apnea-5min", None, tmp_path, 6, 10, fold=settings.Fold(number, 3))
+        training, test = setting.training(), setting.test()
+        assert not set(training.person_names) & set(test.person_names)
+        assert list(setting.protocols(test)) == [settings.UNSEEN], "nobody is known, so there is one protocol"
+        assert setting.window == "apnea-5min by persons"
+        tested += test.person_names if number <= 3 else ()
+        parts.append(frozenset(test.person_names))
+    assert len(tested) == len(set(tested)) == 6
+    assert parts[3] not in parts[:3], "after three parts the persons are dealt out anew"
+
+
 def test_kinds_of_training_data():
     kinds = settings.sources(["noise", "average-spectrum", "paper"], 500, 50)
     assert [(k.name, k.count) for k in kinds] == [
