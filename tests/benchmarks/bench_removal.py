@@ -82,7 +82,9 @@ class Trial:
             judgement = judge(made.arrays(), cohort, load_policy(), seed=self.seed)
         return {
             "name": self.name, "persons": cohort.training_persons, "admitted": judgement.result.admitted,
-            "figures": _figures(judgement.findings),
+            "figures": _figures(judgement.findings) | {
+                f"utility-loss-{t.family}": {"value": t.loss, "interval": t.loss_interval} for t in judgement.trials
+            },
             "failed": sorted(check.name for check in judgement.result.checks if not check.passed),
         }  # fmt: skip
 
@@ -153,7 +155,7 @@ def main(
         trials += [trial(f"without person {i}", int(person), seed) for i, person in enumerate(chosen, 1)]
         found = list(_run(trials, workers))
         if worlds:
-            _deepen([t for t in trials if t.name != AGAIN], found, out.parent / "removal-cells", worlds, workers)
+            _deepen(trials, found, out.parent / "removal-cells", worlds, workers)
     document = {"recipe": recipe, "regime": regime, "stimuli": count, "seed": seed, "trials": found, "moved": moved(found)}
     out.parent.mkdir(parents=True, exist_ok=True)
     out.write_text(json.dumps(document, indent=1, allow_nan=False) + "\n")
