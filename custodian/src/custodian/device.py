@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from stimset.errors import ConfigError
+
+GPUS = "CUDA_VISIBLE_DEVICES"
 
 
 def choose_device(name: str) -> str:
@@ -23,6 +26,14 @@ def choose_device(name: str) -> str:
             "--device cuda: torch sees no CUDA device; use --device cpu, or install a CUDA build of torch"
         )
     return "cuda" if name != "cpu" and torch.cuda.is_available() else "cpu"
+
+
+def visible_gpus() -> list[str]:
+    """The GPUs that this process may use, as `CUDA_VISIBLE_DEVICES` names them."""
+    import torch
+
+    named = os.environ.get(GPUS)
+    return [name for name in named.split(",") if name] if named else [str(i) for i in range(torch.cuda.device_count())]
 
 
 @contextmanager

@@ -2,19 +2,20 @@
 
 import os
 
+from custodian.device import GPUS, visible_gpus
 from custodian.workers import processes
 from custodian.workers.pieces import Ledger
 
 
 def test_gpus_are_named_as_the_environment_names_them(monkeypatch):
-    monkeypatch.setenv(processes.GPUS, "2,GPU-abc")
-    assert processes.visible_gpus() == ["2", "GPU-abc"]
+    monkeypatch.setenv(GPUS, "2,GPU-abc")
+    assert visible_gpus() == ["2", "GPU-abc"]
     assert processes.processes_for("cuda") == 2
     assert processes.processes_for("cpu") == len(os.sched_getaffinity(0))
 
 
 def test_each_worker_sees_one_gpu_in_turn(monkeypatch):
-    monkeypatch.setenv(processes.GPUS, "2,5")
+    monkeypatch.setenv(GPUS, "2,5")
     seen = []
 
     class Seen:

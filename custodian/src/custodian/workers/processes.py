@@ -17,10 +17,10 @@ from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from typing import IO, Any, Generic, Self
 
+from custodian.device import GPUS, visible_gpus
 from custodian.workers.pieces import Ledger, P, own_error
 
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
-GPUS = "CUDA_VISIBLE_DEVICES"
 GRACE_S = 10
 
 
@@ -166,14 +166,6 @@ def _replace(worker: Worker[P], ledger: Ledger[P]) -> None:
     if piece is not None:
         ledger.lost(piece, cause)
     worker.start()
-
-
-def visible_gpus() -> list[str]:
-    """The GPUs that this process may use, as `CUDA_VISIBLE_DEVICES` names them."""
-    import torch
-
-    named = os.environ.get(GPUS)
-    return [name for name in named.split(",") if name] if named else [str(i) for i in range(torch.cuda.device_count())]
 
 
 def processes_for(device: str) -> int:
