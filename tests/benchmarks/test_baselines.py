@@ -11,9 +11,9 @@ from baselines.approaches import APPROACHES, Form, environments_of, flower
 from baselines.cells import Bed, Shadow, cells
 from baselines.fedavg import LOCAL_PLAN, Task, federate, mean, weights_of, with_weights
 from baselines.flower import train_by_flower
-from baselines.synthesiser import columns_of, windows_of
+from baselines.synthesiser import LEAST_DEVIATION, columns_of, windows_of
 from bench_baselines import main
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from paper.settings import Setting
 from typer import Typer
@@ -26,12 +26,14 @@ FLOWER = flower(ENVIRONMENTS)
 
 
 @given(st.integers(1, 3), st.integers(2, 40), st.integers(0, 2**31))
+@example(2, 2, 89013)
 @settings(max_examples=40, deadline=None)
 def test_spectral_columns_make_the_same_windows_again(channels, samples, seed):
     values = np.random.default_rng(seed).normal(0.3, 1.5, (4, channels, samples)).astype(np.float32)
     columns = columns_of(values)
     assert columns.shape == (4, channels * (samples + 1))
-    assert np.allclose(windows_of(columns, channels, samples, 100.0), values, atol=1e-4)
+    # A window that hardly moves comes back as one that moves by the least deviation.
+    assert np.allclose(windows_of(columns, channels, samples, 100.0), values, atol=2 * LEAST_DEVIATION)
 
 
 def test_synthetic_windows_stay_within_the_clip():
