@@ -12,7 +12,6 @@ Usage::
 
 from __future__ import annotations
 
-import hmac
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -27,14 +26,13 @@ from custodian.publish.officer import OFFICER, Proposal, approve, examine, read_
 from custodian.publish.publishing import RELEASE_FOLDER, TARGETS_FILE, record_approval
 from custodian.publish.rejecting import REJECTION_FILE, install_rejection, reject
 from custodian.publish.reports import read_report, report_carried
-from custodian.review.items import Decision, Item, Kind, State
+from custodian.review.items import Decision, Item, Kind, State, found, hold_shown, hold_waiting, hold_words
 from custodian.review.overrides import BESIDE_SETS, CARRIED, Overrides
 from stimset.envelope import parse_envelope
 from stimset.errors import ConfigError, ContentMismatch, FileMissing, StimsetError
 from stimset.plainfiles import read_plain
 from stimset.release import ENVELOPE_FILE, MAX_ENVELOPE_BYTES
 from stimset.roots import read_metadata
-from stimset.words import same_words
 
 MAX_ITEMS = 200
 
@@ -72,18 +70,15 @@ class Desk:
         if (self._waiting / TARGETS_FILE).is_file():
             return (self._item(self._waiting.resolve()),)
         try:
-            found = sorted(path for path in self._waiting.iterdir() if not path.name.startswith("."))
+            paths = sorted(path for path in self._waiting.iterdir() if not path.name.startswith("."))
         except OSError as error:
             raise ConfigError(f"{self._waiting} can't be listed ({error.strerror})") from None
-        folders = [path for path in found if path.is_dir() and not path.is_symlink() and (path / TARGETS_FILE).exists()]
+        folders = [path for path in paths if path.is_dir() and not path.is_symlink() and (path / TARGETS_FILE).exists()]
         return tuple(self._item(path) for path in folders[:MAX_ITEMS])
 
     def item(self, name: str) -> Item:
         """One of them; raises FileMissing where it is none."""
-        for item in self.items():
-            if item.name == name:
-                return item
-        raise FileMissing(f"no proposal of the name '{name[:80]}' lies here any more")
+        return found(self.items(), name, "proposal")
 
     def examine(self, name: str) -> Proposal:
         """What is proposed, checked as `custodian.publish.officer.examine` does, and raising what it raises."""
@@ -122,11 +117,7 @@ class Desk:
         with self._deciding(name, digest) as proposal:
             if typed.strip() != proposal.name:
                 raise ContentMismatch(f"the name does not match: type {proposal.name} to approve it")
-            if not same_words(words, proposal.words):
-                raise ContentMismatch(
-                    "the words are not those of what lies here. Ask for them again; if they still differ, somebody changed it on the way: "
-                    "reject it, or call the custodian"
-                )
+            hold_words(words, proposal.words, "reject it, or")
             self.has_report(proposal)
             approve(proposal, self._officer, self._passphrase)
             self._note(lambda home: record_approval(home, proposal.name, digest, _signers(proposal.folder)))
@@ -150,11 +141,9 @@ class Desk:
         """The proposal that was shown, while nothing else is decided."""
         with self._lock:
             item = self.item(name)
-            if item.state is not State.WAITING:
-                raise ConfigError(f"{name} is decided already: {item.state}")
+            hold_waiting(item)
             proposal = examine(item.folder, self._officer)
-            if not hmac.compare_digest(proposal.digest.encode(), digest.encode()):
-                raise ContentMismatch(f"{name} was changed while you looked at it; read it again")
+            hold_shown(name, proposal.digest, digest)
             yield proposal
 
     def _note(self, tell: Callable[[Home], object]) -> bool:

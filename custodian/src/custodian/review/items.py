@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import hmac
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
+
+from stimset.errors import ConfigError, ContentMismatch, FileMissing
+from stimset.words import same_words
 
 
 class State(StrEnum):
@@ -58,3 +63,32 @@ class Decision:
     digest: str
     folder: Path | None
     command: str = "custodian release publish"
+
+
+def found(items: Sequence[Item], name: str, what: str) -> Item:
+    """The item of this name; raises FileMissing where there is none."""
+    for item in items:
+        if item.name == name:
+            return item
+    raise FileMissing(f"no {what} of the name '{name[:80]}' lies here any more")
+
+
+def hold_waiting(item: Item) -> None:
+    """Raise ConfigError where this was decided already."""
+    if item.state is not State.WAITING:
+        raise ConfigError(f"{item.name} is decided already: {item.state}")
+
+
+def hold_shown(name: str, lies: str, shown: str) -> None:
+    """Raise ContentMismatch where the digest of what lies here is not that of what was shown."""
+    if not hmac.compare_digest(lies.encode(), shown.encode()):
+        raise ContentMismatch(f"{name} was changed while you looked at it; read it again")
+
+
+def hold_words(words: str, wanted: str, instead: str) -> None:
+    """Raise ContentMismatch where other words were heard; `instead` is what to do then."""
+    if not same_words(words, wanted):
+        raise ContentMismatch(
+            "the words are not those of what lies here. Ask for them again; if they still differ, somebody changed it on the way: "
+            f"{instead} call the custodian"
+        )

@@ -5,18 +5,16 @@ There is no rejection to be signed: what the officer does not sign counts for no
 
 from __future__ import annotations
 
-import hmac
 from collections.abc import Sequence
 from pathlib import Path
 from threading import Lock
 
 from custodian.gate.override import MAX_OVERRIDE_BYTES, OVERRIDE_TYPE
 from custodian.publish.overriding import PROPOSED_FILE, OverrideProposal, examine_override, sign_override
-from custodian.review.items import Decision, Item, Kind, State
+from custodian.review.items import Decision, Item, Kind, State, found, hold_shown, hold_waiting, hold_words
 from stimset.envelope import parse_envelope
-from stimset.errors import ConfigError, ContentMismatch, FileMissing, StimsetError
+from stimset.errors import ContentMismatch, StimsetError
 from stimset.plainfiles import read_plain
-from stimset.words import same_words
 
 CARRIED, BESIDE_SETS = "*.dsse.json", f"*/{PROPOSED_FILE}"
 MAX_FILES = 50
@@ -44,20 +42,17 @@ class Overrides:
 
     def items(self) -> tuple[Item, ...]:
         """Those that lie here, by name; at most `MAX_FILES`. Envelopes about other things are left out."""
-        found = {
+        lying = {
             ".".join(file.relative_to(folder).parts): file
             for folder, pattern in self._places
             for file in folder.glob(pattern)
             if file.is_file() and not file.is_symlink() and not file.name.startswith(".")
         }
-        return tuple(item for name in sorted(found)[:MAX_FILES] if (item := self._item(name, found[name])) is not None)
+        return tuple(item for name in sorted(lying)[:MAX_FILES] if (item := self._item(name, lying[name])) is not None)
 
     def item(self, name: str) -> Item:
         """One of them; raises FileMissing where it is none."""
-        for item in self.items():
-            if item.name == name:
-                return item
-        raise FileMissing(f"no override of the name '{name[:80]}' lies here any more")
+        return found(self.items(), name, "override")
 
     def examine(self, name: str) -> OverrideProposal:
         """What is asked for, checked as `custodian.publish.overriding.examine_override` does, and raising what it raises."""
@@ -78,18 +73,12 @@ class Overrides:
         """
         with self._lock:
             item = self.item(name)
-            if item.state is not State.WAITING:
-                raise ConfigError(f"{name} is decided already: {item.state}")
+            hold_waiting(item)
             proposal = examine_override(item.folder, self._officer)
-            if not hmac.compare_digest(proposal.digest.encode(), digest.encode()):
-                raise ContentMismatch(f"{name} was changed while you looked at it; read it again")
+            hold_shown(name, proposal.digest, digest)
             if typed.strip() != proposal.request.set_name:
                 raise ContentMismatch(f"the name does not match: type {proposal.request.set_name} to override the gate's refusal of it")
-            if not same_words(words, proposal.words):
-                raise ContentMismatch(
-                    "the words are not those of what lies here. Ask for them again; if they still differ, somebody changed it on the way: "
-                    "don't sign, call the custodian"
-                )
+            hold_words(words, proposal.words, "don't sign,")
             sign_override(proposal, self._officer, self._passphrase)
             decision = Decision(f"the override for {proposal.request.set_name}", True, digest, proposal.file, INSTALL)
             self._decisions.append(decision)
