@@ -51,6 +51,7 @@ def main(
     folds: Annotated[int | None, typer.Option("--folds", min=2, help="Cross-validate over all persons, a part for each seed.")] = None,
     cap: Annotated[int | None, typer.Option("--cap", min=20, help="Training examples of any student at most.")] = None,
     regime: Annotated[str, typer.Option("--regime", help="How teachers are trained: regularised, plain, ...")] = "regularised",
+    teacher: Annotated[str, typer.Option("--teacher", help="The teacher's networks, joined by +; else the custodian's own.")] = "",
     workers: Annotated[int, typer.Option("--jobs", min=1, max=256, help="Processes, of one thread each.")] = 2,
     persons: Annotated[int, typer.Option("--persons", min=6, help="Simulated persons to learn from.")] = 24,
     minutes: Annotated[int, typer.Option("--minutes", min=20, help="Minutes of each simulated person.")] = 90,
@@ -67,7 +68,10 @@ def main(
 
     from custodian.device import choose_device
     from custodian.teacher.regimes import regime_of
+    from stimset.learning.networks import member_names
 
+    if teacher:
+        member_names(teacher)  # a wrong name is told before hours of work
     chosen = _split(families) or list(QUICK_FAMILIES if quick else FAMILIES)
     named = recipes or (QUICK_RECIPES if quick else every_recipe())
     kinds = sources(named, count or (QUICK_COUNT if quick else FULL_COUNT), paper_count or (QUICK_SLOW if quick else FULL_SLOW))
@@ -83,7 +87,9 @@ def main(
         step(len(sides))
     code, place = code_digest(), choose_device(device)
     benches = [
-        Bench(settings[form, seed if folds else None], seed, cap, place, code, regime_of(regime).name) for seed in numbers for form in forms
+        Bench(settings[form, seed if folds else None], seed, cap, place, code, regime_of(regime).name, teacher)
+        for seed in numbers
+        for form in forms
     ]
     if restart:
         for bench in benches:

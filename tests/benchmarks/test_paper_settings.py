@@ -90,6 +90,12 @@ def test_a_student_with_another_cap_is_another_result(made):
     assert one.result() is None
 
 
+def test_another_teacher_has_a_folder_of_its_own(made):
+    own, other = Bench(made, 1), Bench(made, 1, architecture="cnn+tcn")
+    assert own.folder != other.folder
+    assert other.folder.parent.name == "regularised-cnn+tcn"
+
+
 def test_a_result_is_kept_and_an_unreadable_one_is_none(made, tmp_path):
     job = Job(Bench(settings.Setting(tmp_path, "apnea-5min", True), 1), "prepare")
     job.file.parent.mkdir(parents=True)

@@ -49,6 +49,7 @@ class Bench:
         cap: training examples of any student at most; None is no bound.
         device: of teachers, excitation and neural students.
         regime: of the teacher's training (`custodian.teacher.regimes`).
+        architecture: of the teacher; empty is the custodian's own.
         code: digest of the code that runs (`code_digest`); every result carries it.
     """
 
@@ -58,11 +59,13 @@ class Bench:
     device: str = "cpu"
     code: str = ""
     regime: str = DEFAULT_REGIME
+    architecture: str = ""
 
     @property
     def folder(self) -> Path:
         """Of this seed."""
-        return self.setting.folder / self.regime / f"seed-{self.seed}"
+        teacher = f"{self.regime}-{self.architecture}" if self.architecture else self.regime
+        return self.setting.folder / teacher / f"seed-{self.seed}"
 
     @property
     def home(self) -> Home:
@@ -92,7 +95,8 @@ class Bench:
         windows = pseudonymised(self.setting.training(), home.secret(PSEUDONYM_KEY_FILE))
         cohort = Cohort(windows, split_persons(windows, seed=self.seed), simulated=self.setting.simulated)
         cohort.save(home.cohort)
-        teachers = pipeline.train(home, cohort, regime=self.regime, seed=self.seed, device=self.device)
+        chosen = {"architecture": self.architecture} if self.architecture else {}
+        teachers = pipeline.train(home, cohort, regime=self.regime, seed=self.seed, device=self.device, **chosen)
         facts = {"validation_kappa": teachers.teacher.facts.get("validationKappa"), "training_windows": len(cohort.training)}
         return {**facts, "training_persons": cohort.training_persons, "validation_persons": len(cohort.validation_persons)}
 
@@ -198,7 +202,7 @@ class Job:
             found = bench.excite(source)
         else:
             found = (bench.attack if self.kind == "attack" else bench.student)(source, self.subject)
-        about = {"seed": bench.seed, "window": bench.setting.window, "regime": bench.regime, "simulated": bench.setting.simulated,
+        about = {"seed": bench.seed, "window": bench.setting.window, "regime": bench.regime, "teacher": bench.architecture, "simulated": bench.setting.simulated,
                  "code": bench.code}  # fmt: skip
         whole = {**about, **found, "seconds": round(time.perf_counter() - began, 2)}
         self.file.parent.mkdir(parents=True, exist_ok=True)
