@@ -30,7 +30,8 @@ from custodian.gate.attacks.membership import Worlds, likelihood_ratios, measure
 from custodian.gate.attacks.responses import Subjects
 from custodian.shadows.plan import Design, Plan
 from custodian.shadows.world import half_cohort
-from custodian.teacher.training import TEACHER_ARCHITECTURE, TEACHER_REGIME
+from custodian.teacher.regimes import regime_of
+from custodian.teacher.training import TEACHER_REGIME
 
 SCORED = 120
 """Windows of each person that the membership attack scores."""
@@ -79,7 +80,8 @@ class Bed:
     @cached_property
     def inside(self) -> Any:
         """``(worlds, persons)``: who is inside which world, as in the deep audit."""
-        plan = Plan(load_recipe("noise"), TEACHER_ARCHITECTURE, TEACHER_REGIME, worlds=self.worlds, canary_worlds=0, seed=self.seed)
+        networks = regime_of(TEACHER_REGIME).architecture
+        plan = Plan(load_recipe("noise"), networks, TEACHER_REGIME, worlds=self.worlds, canary_worlds=0, seed=self.seed)
         return Design.of(plan, self.cohort.windows).inside
 
     def ground(self) -> Ground:

@@ -202,8 +202,10 @@ class Job:
             found = bench.excite(source)
         else:
             found = (bench.attack if self.kind == "attack" else bench.student)(source, self.subject)
-        about = {"seed": bench.seed, "window": bench.setting.window, "regime": bench.regime, "teacher": bench.architecture, "simulated": bench.setting.simulated,
-                 "code": bench.code}  # fmt: skip
+        about = {
+            "seed": bench.seed, "window": bench.setting.window, "regime": bench.regime, "teacher": bench.architecture,
+            "simulated": bench.setting.simulated, "code": bench.code,
+        }  # fmt: skip
         whole = {**about, **found, "seconds": round(time.perf_counter() - began, 2)}
         self.file.parent.mkdir(parents=True, exist_ok=True)
         partial = self.file.with_name(f".{self.file.name}")

@@ -33,8 +33,6 @@ from stimset.errors import ConfigError
 from stimset.learning.training import TrainingPlan
 
 OnStep = Callable[[float, str], None]
-MEANS = ("aggregated", "cross-fitted")
-"""Regimes whose teacher is several of the asked-for architecture, joined."""
 
 
 def unwatched(done: float, note: str) -> None:
@@ -53,15 +51,14 @@ def plan_of(candidates: CandidateSet, **options: Any) -> Plan:
     proven = "epsilon" in facts and "delta" in facts
     privacy = PrivacyTarget(float(facts["epsilon"]), float(facts["delta"])) if proven else DEFAULT_TARGET
     regime = str(facts.get("regime", TEACHER_REGIME))
-    architecture = repeated(str(facts["architecture"])) if regime in MEANS else str(facts["architecture"])
+    architecture = one_of(str(facts["architecture"]), int(facts.get("teachers", 1)))
     return Plan(recipe_of(candidates.recipe), architecture, regime, training, privacy, **options)
 
 
-def repeated(architecture: str) -> str:
-    """What was joined several times over: ``"cnn+tcn"`` of ``"cnn+tcn+cnn+tcn"``."""
+def one_of(architecture: str, teachers: int) -> str:
+    """What was joined so many times over: ``"cnn+tcn"`` of ``"cnn+tcn+cnn+tcn"`` and 2."""
     names = architecture.split("+")
-    periods = (n for n in range(1, len(names) + 1) if len(names) % n == 0 and names == names[:n] * (len(names) // n))
-    return "+".join(names[: next(periods)])
+    return "+".join(names[: len(names) // teachers])
 
 
 @dataclass(frozen=True)
