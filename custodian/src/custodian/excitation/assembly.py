@@ -100,7 +100,7 @@ class Assembly:
         group, members = recipe.ascent.group, member_taps(self.teacher)
         if recipe.climbs("agreement", "disagreement") and not members:
             raise ConfigError(
-                f"recipe '{recipe.name}': agreement needs a teacher of several members; train one with --teacher cnn+tcn, for example"
+                f"recipe '{recipe.name}': agreement needs a teacher of several members; train one with --architecture cnn+tcn, for example"
             )
         drives: dict[str, Callable[[], Objective]] = {
             "belief": lambda: excite_belief(weights.belief, temperature=recipe.belief.temperature),
