@@ -40,7 +40,7 @@ def main(
     recipe: Annotated[str, typer.Option("--recipe", help="Of the frontier and of the sizes.")] = "prior",
     recipes: Annotated[str | None, typer.Option("--recipes", help="Side by side, joined by commas.")] = None,
     best: Annotated[str, typer.Option("--regime", help="Of the teachers of sizes and recipes.")] = "regularised",
-    architecture: Annotated[str | None, typer.Option("--architecture", help="Of the teachers; else each regime's own.")] = None,
+    architecture: Annotated[str, typer.Option("--architecture", help="Of the teachers.")] = "cnn+spectral_mlp",
     students: Annotated[str, typer.Option("--students", help="Families, joined by commas; the first stands in the figures.")] = "cnn,knn",
     shadows: Annotated[int | None, typer.Option("--shadows", min=4, help="Shadow worlds; an even number.")] = None,
     stimuli: Annotated[int | None, typer.Option("--stimuli", min=50, help="Of each world's release.")] = None,

@@ -8,8 +8,8 @@ import pytest
 
 from custodian.teacher.accounting import PrivacyTarget
 from custodian.teacher.checkpoint import TrainedNetwork
-from custodian.teacher.grouped import HALVES, balanced_halves, disjoint_groups, groups_of
-from custodian.teacher.regimes import ENSEMBLE, PAIR, REGIMES, regime_of
+from custodian.teacher.grouped import balanced_halves, disjoint_groups, groups_of
+from custodian.teacher.regimes import REGIMES, regime_of
 from custodian.teacher.training import TEACHER_REGIME, planned_rounds, privacy_drawn, train_teacher
 from small_cohort import cohort
 from stimset.errors import ConfigError
@@ -39,12 +39,6 @@ def test_a_regime_trains_by_name_and_its_checkpoint_comes_back(name, tmp_path):
     belief = teacher.predict(values)
     np.testing.assert_allclose(belief.sum(1), 1, atol=1e-6)
     np.testing.assert_array_equal(TrainedNetwork.load(tmp_path, "teacher").predict(values), belief)
-
-
-def test_a_regime_names_its_own_networks_unless_others_are_asked_for():
-    assert len(planned_rounds(cohort(), regime="regularised")) == len(ENSEMBLE.split("+"))
-    assert len(planned_rounds(cohort(), regime="cross-fitted")) == HALVES * len(PAIR.split("+"))
-    assert len(planned_rounds(cohort(), regime="regularised", architecture="cnn")) == 1
 
 
 def test_the_guarantee_states_epsilon_only_where_there_is_a_proof():

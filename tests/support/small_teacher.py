@@ -15,9 +15,7 @@ from stimset.learning.training import TrainingPlan
 @cache
 def teacher() -> TrainedNetwork:
     """A convolutional network and a perceptron on spectra."""
-    return train_teacher(
-        cohort(), architecture="cnn+spectral_mlp", plan=replace(TEACHER_PLAN, epochs=12, batch=32, steps_at_least=0), seed=0
-    )
+    return train_teacher(cohort(), plan=replace(TEACHER_PLAN, epochs=12, batch=32, steps_at_least=0), seed=0)
 
 
 @cache

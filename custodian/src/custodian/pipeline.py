@@ -36,6 +36,7 @@ from custodian.teacher.accounting import PrivacyTarget
 from custodian.teacher.checkpoint import TrainedNetwork
 from custodian.teacher.training import (
     DEFAULT_TARGET,
+    TEACHER_ARCHITECTURE,
     TEACHER_REGIME,
     privacy_drawn,
     train_teacher,
@@ -90,7 +91,7 @@ def ingest(
 
 
 def train(
-    home: Home, cohort: Cohort, *, architecture: str | None = None, regime: str = TEACHER_REGIME,
+    home: Home, cohort: Cohort, *, architecture: str = TEACHER_ARCHITECTURE, regime: str = TEACHER_REGIME,
     plan: TrainingPlan | None = None, privacy: PrivacyTarget = DEFAULT_TARGET, seed: int = 0, device: str = "cpu",
     on_step: OnStep = _unwatched,
 ) -> Teachers:  # fmt: skip
@@ -107,7 +108,7 @@ def train(
     identity = train_identity_networks(cohort, seed=seed + 1, device=device, on_epoch=on_step)
     seal = cohort.seal(home.secret(PSEUDONYM_KEY_FILE))
     trained = Teachers(replace(teacher, facts={**teacher.facts, "cohort": seal}), tuple(identity))
-    record(home, Entry("train", architecture=teacher.architecture, regime=regime))
+    record(home, Entry("train", architecture=architecture, regime=regime))
     trained.teacher.save(home.teacher, TEACHER)
     for i, network in enumerate(identity):
         network.save(home.teacher, IDENTITY.format(i))

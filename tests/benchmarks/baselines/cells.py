@@ -30,8 +30,7 @@ from custodian.gate.attacks.membership import Worlds, likelihood_ratios, measure
 from custodian.gate.attacks.responses import Subjects
 from custodian.shadows.plan import Design, Plan
 from custodian.shadows.world import half_cohort
-from custodian.teacher.regimes import regime_of
-from custodian.teacher.training import TEACHER_REGIME
+from custodian.teacher.training import TEACHER_ARCHITECTURE, TEACHER_REGIME
 
 SCORED = 120
 """Windows of each person that the membership attack scores."""
@@ -80,8 +79,7 @@ class Bed:
     @cached_property
     def inside(self) -> Any:
         """``(worlds, persons)``: who is inside which world, as in the deep audit."""
-        networks = regime_of(TEACHER_REGIME).architecture
-        plan = Plan(load_recipe("noise"), networks, TEACHER_REGIME, worlds=self.worlds, canary_worlds=0, seed=self.seed)
+        plan = Plan(load_recipe("noise"), TEACHER_ARCHITECTURE, TEACHER_REGIME, worlds=self.worlds, canary_worlds=0, seed=self.seed)
         return Design.of(plan, self.cohort.windows).inside
 
     def ground(self) -> Ground:

@@ -16,7 +16,6 @@ from custodian.excitation.recipe import load_recipe
 from custodian.gate.deep import finding_document
 from custodian.shadows.deep import DeepAudit
 from custodian.shadows.plan import Plan
-from custodian.teacher.regimes import regime_of
 from stimset.records import apnea_ecg, open_records, read_demographics, simulate
 from stimset.records.simulated import SPEC
 from stimset.windowing import make_windows
@@ -104,7 +103,7 @@ def simulated_cohort(persons: int, minutes: int) -> Cohort:
 
 
 def cells(
-    parts: Sequence[str], cohort: Cohort, form: Form, work: Path, *, architecture: str | None, regimes: Sequence[str], recipe: str,
+    parts: Sequence[str], cohort: Cohort, form: Form, work: Path, *, architecture: str, regimes: Sequence[str], recipe: str,
     recipes: Sequence[str], best: str, students: tuple[str, ...],
 ) -> list[Cell]:  # fmt: skip
     """Everything that is asked for, the cheap parts first.
@@ -114,28 +113,22 @@ def cells(
         cohort: of the frontier and of the recipes.
         form: how much.
         work: folder of all results.
-        architecture: of the teachers; None takes each regime's.
+        architecture: of the teachers.
         regimes: of the frontier.
         recipe: of the frontier and of the sizes.
         recipes: that stand side by side.
         best: the regime of sizes and recipes.
         students: of every release.
     """
-
-
-    def networks(regime: str) -> str:
-        return architecture or regime_of(regime).architecture
-
     made = []
-    plan = Plan(load_recipe(recipe), networks(best), best, worlds=form.shadows, canary_worlds=0, stimuli=form.stimuli,
+    plan = Plan(load_recipe(recipe), architecture, best, worlds=form.shadows, canary_worlds=0, stimuli=form.stimuli,
                 windows=form.windows, students=students, controls=False)  # fmt: skip
     if SIZE in parts:
         for persons in form.sizes:
             of_size = simulated_cohort(persons, form.size_minutes)
             made.append(Cell(SIZE, str(persons), _audit(work, of_size, replace(plan, worlds=form.size_shadows))))
     if FRONTIER in parts:
-        plans = [replace(plan, regime=regime, architecture=networks(regime)) for regime in regimes]
-        made += [Cell(FRONTIER, of.regime, _audit(work, cohort, of)) for of in plans]
+        made += [Cell(FRONTIER, regime, _audit(work, cohort, replace(plan, regime=regime))) for regime in regimes]
     if RECIPES in parts:
         for name in recipes:
             loaded = load_recipe(name)

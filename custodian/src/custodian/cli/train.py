@@ -25,12 +25,12 @@ def register(app: typer.Typer) -> None:
 @console.reports_errors
 def train(
     architecture: Annotated[
-        str | None,
+        str,
         typer.Option(
             "--architecture",
-            help="Of the teacher: cnn, deep_cnn, tcn, lstm, gru, transformer, ...; several joined by +; the regime's own unless given.",
+            help="Of the teacher: cnn, deep_cnn, tcn, lstm, gru, transformer, ...; several joined by +.",
         ),
-    ] = None,
+    ] = "cnn+spectral_mlp",
     regime: Annotated[
         str,
         typer.Option(
@@ -85,17 +85,15 @@ def train(
             opened, cohort, architecture=architecture, regime=regime, plan=plan, privacy=privacy, seed=seed, device=choose_device(device),
             on_step=_in_sequence(step, rounds),
         )  # fmt: skip
-    teacher = teachers.teacher
-    facts = teacher.facts
+    facts = teachers.teacher.facts
     kappa = float(facts["validationKappa"])
     document = {
-        "architecture": teacher.architecture, "regime": regime, "guarantee": facts["guarantee"], "epsilon": facts.get("epsilon"),
-        "delta": facts.get("delta"), "validation_kappa": kappa, "epochs": facts["epochs"], "digest": teacher.digest(),
+        "architecture": architecture, "regime": regime, "guarantee": facts["guarantee"], "epsilon": facts.get("epsilon"),
+        "delta": facts.get("delta"), "validation_kappa": kappa, "epochs": facts["epochs"], "digest": teachers.teacher.digest(),
         "identity_networks": [n.architecture for n in teachers.identity],
     }  # fmt: skip
     console.show(
-        format, document,
-        f"teacher           {teacher.architecture}, kappa {kappa:.3f} on {len(cohort.validation_persons)} persons kept apart",
+        format, document, f"teacher           {architecture}, kappa {kappa:.3f} on {len(cohort.validation_persons)} persons kept apart",
         f"regime            {regime}. {facts['guarantee']}",
         f"identity networks {', '.join(n.architecture for n in teachers.identity)}",
         "next              custodian excite --recipe spectral --count 16000 --set main",

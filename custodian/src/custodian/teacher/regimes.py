@@ -17,10 +17,6 @@ from stimset.errors import ConfigError
 from stimset.learning.networks import member_names
 from stimset.learning.training import TrainingPlan
 
-# A network on spectra besides those on samples: what it believes, unlike students can learn. Three on samples in the place of one are
-# better on persons apart by 0.036 of kappa (shared/adr/0005); a mean over groups, or clipped steps, have no use for them.
-ENSEMBLE, PAIR = "cnn+cnn+cnn+spectral_mlp", "cnn+spectral_mlp"
-
 PLAIN_PLAN = TrainingPlan(epochs=10, label_smoothing=0.05, noise=0.1, shift=0.05, patience=3, steps_at_least=400)
 # Few steps are half of it: what is passed over twice is hardly remembered (measured; see the handbook's table of regimes).
 REGULARISED_PLAN = TrainingPlan(
@@ -53,7 +49,6 @@ class Regime:
         summary: a line for help texts.
         guarantee: a sentence for the card; with ``{epsilon}`` and ``{delta}`` where it is proven.
         plan: how each network is trained, unless a caller gives another.
-        architecture: the networks, unless a caller names others.
         teach: does it.
         rounds: epochs at most of each network's training, in the order in which they are trained.
         draws: what it draws from the cohort's privacy budget; None where nothing is proven.
@@ -63,7 +58,6 @@ class Regime:
     summary: str
     guarantee: str
     plan: TrainingPlan
-    architecture: str
     teach: Callable[[Lesson], Taught]
     rounds: Callable[[Lesson], list[int]]
     draws: Callable[[Lesson], Mechanism] | None = None
@@ -104,35 +98,35 @@ REGIMES: dict[str, Regime] = {
             "plain", "label smoothing and early stopping on persons kept apart",
             "None: nothing but label smoothing and early stopping keeps the teacher from remembering its patients. What that lets an "
             "attacker find is measured by the gate.",
-            PLAIN_PLAN, ENSEMBLE, _teach_once, _rounds_once,
+            PLAIN_PLAN, _teach_once, _rounds_once,
         ),
         Regime(
             "regularised", "mixup across persons, dropout, stronger smoothing and shifts",
             "No proof: windows of different persons are mixed, labels smoothed and units dropped, so that the teacher fits no single "
             "patient closely. What an attacker still finds is measured by the gate.",
-            REGULARISED_PLAN, ENSEMBLE, _teach_once, _rounds_once,
+            REGULARISED_PLAN, _teach_once, _rounds_once,
         ),
         Regime(
             "aggregated", "mean belief of teachers on disjoint groups of persons",
             "No proof: the mean of teachers on disjoint groups of persons; a person reaches one of them only. What an attacker still "
             "finds is measured by the gate.",
-            REGULARISED_PLAN, PAIR, grouped.teach_groups, _rounds_of_groups,
+            REGULARISED_PLAN, grouped.teach_groups, _rounds_of_groups,
         ),
         Regime(
             "cross-fitted", "mean belief of teachers on random halves of the persons",
             "No proof: the mean of teachers on random halves of the persons; each person is unknown to half of them. What an attacker "
             "still finds is measured by the gate.",
-            REGULARISED_PLAN, PAIR, grouped.teach_halves, _rounds_of_halves,
+            REGULARISED_PLAN, grouped.teach_halves, _rounds_of_halves,
         ),
         Regime(
             "pate", "a student of noisy labels from disjoint groups; proven, for cohorts of hundreds",
             _PROOF + "Kept by noise on the counted votes of teachers on disjoint groups of persons (PATE).",
-            UNVALIDATED_PLAN, PAIR, pate.teach_privately, _rounds_of_pate, pate.privacy_drawn,
+            UNVALIDATED_PLAN, pate.teach_privately, _rounds_of_pate, pate.privacy_drawn,
         ),
         Regime(
             "dp-sgd", "noise on every step's clipped gradients of persons; proven, for cohorts of hundreds",
             _PROOF + "Kept by noise on clipped gradients of persons (DP-SGD).",
-            NOISY_STEPS_PLAN, PAIR, dp_sgd.teach_by_noisy_steps, lambda lesson: [lesson.plan.epochs],
+            NOISY_STEPS_PLAN, dp_sgd.teach_by_noisy_steps, lambda lesson: [lesson.plan.epochs],
             dp_sgd.privacy_drawn,
         ),
     )
