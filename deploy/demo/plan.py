@@ -153,8 +153,8 @@ def stages(facts: Facts) -> list[Stage]:
               "persons are set aside: nothing will be trained on them.", lambda sh: _ingest(sh, facts)),
         Stage("train", "hospital", "A teacher network learns from the windows. It remembers its patients, so it never leaves.",
               lambda sh: _custodian(sh, facts, "train", "--seed", SEED)),
-        Stage("excite", "hospital", f"{sizes.stimuli} stimuli: noise with each class's average spectrum, driven uphill until the teacher's "
-              "neurons believe in it, while identity networks are driven to 'could be anyone'. The teacher's belief is the label.",
+        Stage("excite", "hospital", f"{sizes.stimuli} stimuli: noise that sounds like each class, changed until networks that know the "
+              "patients answer 'could be anyone', while its power and the teacher's belief are held. That belief is the label.",
               lambda sh: _excite(sh, facts, "spectral", sizes.stimuli, "main")),
         Stage("audit", "hospital", "The gate attacks the stimuli with networks that the inhibition never saw, and trains students of "
               "another kind on them. One failed check, and nothing may leave.", lambda sh: _custodian(sh, facts, "audit", "--set", "main")),
