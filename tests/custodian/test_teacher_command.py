@@ -20,7 +20,7 @@ RUN = CliRunner()
 @pytest.fixture
 def home(tmp_path, monkeypatch):
     brief = replace(IDENTITY_PLAN, epochs=1, steps_at_least=0)
-    monkeypatch.setattr(pipeline, "train_identity_networks", partial(pipeline.train_identity_networks, plan=brief))
+    monkeypatch.setattr(pipeline, "train_identity_networks", partial(pipeline.train_identity_networks, plans=[brief]))
     made = Home.at(tmp_path / "hospital")
     made.create()
     made.settings_file.write_text('name = "Test"\n')

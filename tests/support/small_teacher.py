@@ -22,4 +22,4 @@ def teacher() -> TrainedNetwork:
 def identity() -> tuple[TrainedNetwork, ...]:
     """One identity network."""
     plan = TrainingPlan(epochs=6, batch=32)
-    return tuple(train_identity_networks(cohort(), architectures=("cnn",), plan=plan))
+    return tuple(train_identity_networks(cohort(), architectures=("cnn",), plans=[plan]))

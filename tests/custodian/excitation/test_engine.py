@@ -21,7 +21,7 @@ PLAN = TrainingPlan(epochs=6, batch=32)
 @pytest.fixture(scope="module")
 def trained():
     teacher = train_teacher(cohort(), plan=replace(TEACHER_PLAN, epochs=12, batch=32, steps_at_least=0), seed=0)
-    return teacher, train_identity_networks(cohort(), architectures=("cnn",), plan=PLAN)
+    return teacher, train_identity_networks(cohort(), architectures=("cnn",), plans=[PLAN])
 
 
 @pytest.fixture(autouse=True)

@@ -30,7 +30,7 @@ from stimset.learning.training import TrainingPlan
 @pytest.fixture(scope="module")
 def trained():
     teacher = train_teacher(cohort(), plan=replace(TEACHER_PLAN, epochs=2, batch=32, steps_at_least=0), seed=0)
-    return teacher, train_identity_networks(cohort(), architectures=("cnn",), plan=TrainingPlan(epochs=1, batch=32))
+    return teacher, train_identity_networks(cohort(), architectures=("cnn",), plans=[TrainingPlan(epochs=1, batch=32)])
 
 
 @pytest.fixture(autouse=True)

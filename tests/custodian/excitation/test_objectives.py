@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import scipy.stats
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -12,6 +13,7 @@ from custodian.excitation.objectives import (
     agree,
     disagree,
     excite_belief,
+    keep_moments,
     keep_spectrum,
     log_band_power,
     match_features,
@@ -21,7 +23,7 @@ from custodian.excitation.objectives import (
     stay_small,
     stay_smooth,
 )
-from custodian.excitation.objectives.signals import lagged_gram
+from custodian.excitation.objectives.signals import lagged_gram, moments
 from custodian.excitation.taps import Tap
 from custodian.inhibition import forget
 
@@ -115,13 +117,36 @@ def test_diversity_holds_the_members_of_a_group_apart_and_nobody_else():
 def test_a_spectrum_is_kept_while_phases_are_free():
     r = responses()
     rolled = r.start.roll(7, dims=-1)
-    assert cost(keep_spectrum(1.0, 12), responses(stimuli=rolled)) == pytest.approx(0, abs=1e-6)
+    assert cost(keep_spectrum(1.0, 12, tapered=False), responses(stimuli=rolled)) == pytest.approx(0, abs=1e-6)
     assert cost(stay_near(1.0), responses(stimuli=rolled)) > 0.5
-    assert cost(keep_spectrum(1.0, 12), responses(stimuli=2 * r.start)) > 0.5
+    assert cost(keep_spectrum(1.0, 12, tapered=False), responses(stimuli=2 * r.start)) > 0.5
     table = log_band_power(draw(CLASSES, CHANNELS, SAMPLES, seed=13), 12).numpy()
     goal = np.einsum("bk,kcf->bcf", r.wanted.numpy(), table)
     expected = np.square(log_band_power(r.stimuli, 12).numpy() - goal).mean()
-    assert cost(keep_spectrum(1.0, 12, table)) == pytest.approx(expected, rel=1e-4)
+    assert cost(keep_spectrum(1.0, 12, table, tapered=False)) == pytest.approx(expected, rel=1e-4)
+
+
+def test_a_taper_sees_what_leaks_over_the_edges_of_a_window():
+    slope = torch.linspace(-2, 2, SAMPLES).expand(BATCH, CHANNELS, SAMPLES)
+    jitter = slope + 0.15 * torch.from_numpy(np.random.default_rng(0).standard_normal((BATCH, CHANNELS, SAMPLES)).astype(np.float32))
+    r = responses(start=slope, stimuli=jitter)
+    plain, both = (cost(keep_spectrum(1.0, 12, tapered=t), r) for t in (False, True))
+    assert both > 5 * plain, "the jump from end to beginning has more power in every high band than the jitter"
+
+
+def test_moments_are_those_that_students_on_features_look_at():
+    r = responses()
+    assert cost(keep_moments(1.0), responses(stimuli=r.start)) == 0
+    assert cost(keep_moments(1.0), responses(stimuli=r.start.flip(-1))) == pytest.approx(0, abs=1e-6)
+    for changed in (r.start + 1, 2 * r.start, r.start.sort(dim=-1).values, r.start.abs()):
+        assert cost(keep_moments(1.0), responses(stimuli=changed)) > 0.1
+    x = r.start.numpy().astype(np.float64)
+    level, log_variance, rough, skewness, kurtosis = np.moveaxis(moments(r.start).numpy(), -1, 0)
+    np.testing.assert_allclose(level, x.mean(-1), atol=1e-5)
+    np.testing.assert_allclose(log_variance, np.log(x.var(-1) + 1e-2), atol=1e-5)
+    np.testing.assert_allclose(rough, np.log(np.square(np.diff(x)).mean(-1) + 1e-2), atol=1e-5)
+    np.testing.assert_allclose(skewness, scipy.stats.skew(x, -1), atol=0.05)
+    np.testing.assert_allclose(2 * kurtosis, scipy.stats.kurtosis(x, -1, fisher=False), atol=0.2)
 
 
 def test_band_power_is_the_mean_of_its_frequencies():

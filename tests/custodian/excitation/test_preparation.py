@@ -49,11 +49,12 @@ def test_the_shipped_recipe_takes_what_train_left_and_keeps_nothing(tmp_path):
 
 
 def test_a_recipes_own_networks_and_rounds_are_trained_once(tmp_path):
-    chosen = recipe(inhibition=Inhibition(architectures=("mlp", "spectral_mlp"), epochs=2, mixup=0.4, rounds=2, pilot=60))
+    chosen = recipe(inhibition=Inhibition(architectures=("mlp", "spectral_mlp"), epochs=2, mixup=0.4, noise=(0.1, 0.3), rounds=1, pilot=60))
     told = []
     first = prepared(tmp_path / "p", chosen, (), on_step=lambda epoch, note: told.append(note))
-    assert [n.architecture for n in first.identity] == ["mlp", "spectral_mlp"] * 3
-    assert len({n.digest() for n in first.identity}) == 6
+    assert [n.architecture for n in first.identity] == ["mlp", "spectral_mlp"] * 4
+    assert [n.facts["plan"]["noise"] for n in first.identity] == [0.1, 0.1, 0.3, 0.3] * 2, "each architecture under each noise"
+    assert len({n.digest() for n in first.identity}) == 8
     assert any("identity network mlp" in note for note in told)
     assert first.identity[0].facts["plan"]["mixup"] == 0.4
 
@@ -62,7 +63,7 @@ def test_a_recipes_own_networks_and_rounds_are_trained_once(tmp_path):
 
     again = prepared(tmp_path / "p", chosen, (), on_step=never)
     assert [n.digest() for n in again.identity] == [n.digest() for n in first.identity]
-    (tmp_path / "p" / "round-2.txt").unlink()
+    (tmp_path / "p" / "round-1.txt").unlink()
     third = prepared(tmp_path / "p", chosen, ())
     assert [n.digest() for n in third.identity] == [n.digest() for n in first.identity], "interrupted work ends in the same networks"
 
@@ -122,7 +123,7 @@ def test_forgetting_drives_away_what_the_teacher_alone_believes(tmp_path):
 
 
 def test_retrained_networks_read_what_those_before_them_no_longer_can(tmp_path):
-    settings = Inhibition(architectures=("mlp",), epochs=12, noise=0.1, shift=0.0, rounds=1, pilot=200)
+    settings = Inhibition(architectures=("mlp",), epochs=12, noise=(0.1,), shift=0.0, rounds=1, pilot=200)
     chosen = replace(recipe({"identity": 3.0, "near": 0.0}, inhibition=settings), ascent=Ascent(steps=15))
     before, after = prepared(tmp_path / "p", chosen, ()).identity
     job = excitation_of(cohort(), teacher(), [before], (), chosen, seed=0, batch=200, device="cpu")

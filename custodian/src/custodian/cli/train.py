@@ -72,14 +72,15 @@ def train(
     from custodian import pipeline
     from custodian.cohort import Cohort
     from custodian.device import choose_device
-    from custodian.inhibition import IDENTITY_ARCHITECTURES, IDENTITY_PLAN
+    from custodian.inhibition import IDENTITY_ARCHITECTURES, identity_plans
     from custodian.teacher.training import planned_rounds
 
     opened = Home.open(home)
     cohort = Cohort.load(opened.cohort)
     plan, privacy = _plan_of(regime, epochs), _target_of(regime, epsilon, delta)
     rounds = planned_rounds(cohort, architecture=architecture, regime=regime, plan=plan, seed=seed)
-    rounds += [IDENTITY_PLAN.with_enough_steps(len(cohort.training)).epochs] * len(IDENTITY_ARCHITECTURES)
+    for identity in identity_plans():
+        rounds += [identity.with_enough_steps(len(cohort.training)).epochs] * len(IDENTITY_ARCHITECTURES)
     with console.progress("training", sum(rounds)) as step:
         teachers = pipeline.train(
             opened, cohort, architecture=architecture, regime=regime, plan=plan, privacy=privacy, seed=seed, device=choose_device(device),

@@ -21,8 +21,9 @@ from custodian.excitation.objectives import (
     agree,
     disagree,
     excite_belief,
+    band_powers,
+    keep_moments,
     keep_spectrum,
-    log_band_power,
     match_features,
     match_texture,
     spread,
@@ -97,7 +98,7 @@ class Assembly:
     def objective(self) -> Objective:
         """The weighted sum of drives that the recipe asks for; empty where nothing is climbed."""
         recipe, weights = self.recipe, self.recipe.objective
-        group, members = recipe.ascent.group, member_taps(self.teacher)
+        group, members, kept = recipe.ascent.group, member_taps(self.teacher), recipe.spectrum
         if recipe.climbs("agreement", "disagreement") and not members:
             raise ConfigError(
                 f"recipe '{recipe.name}': agreement needs a teacher of several members; train one with --architecture cnn+tcn, for example"
@@ -105,7 +106,8 @@ class Assembly:
         drives: dict[str, Callable[[], Objective]] = {
             "belief": lambda: excite_belief(weights.belief, temperature=recipe.belief.temperature),
             "near": lambda: stay_near(weights.near),
-            "spectrum": lambda: keep_spectrum(weights.spectrum, recipe.spectrum.bands, self._class_spectra()),
+            "spectrum": lambda: keep_spectrum(weights.spectrum, kept.bands, self._class_spectra(), tapered=kept.tapered),
+            "moments": lambda: keep_moments(weights.moments),
             "texture": lambda: match_texture(weights.texture, self._grams()),
             "features": lambda: match_features(weights.features, self._moments(), group=group),
             "diversity": lambda: spread(weights.diversity, embedding_taps(self.teacher), group=group),
@@ -155,7 +157,7 @@ class Assembly:
         if self.recipe.spectrum.of == "own":
             return None
         draws, classes = self._draws()
-        power = log_band_power(torch.from_numpy(draws), self.recipe.spectrum.bands).numpy()
+        power = band_powers(torch.from_numpy(draws), self.recipe.spectrum.bands, tapered=self.recipe.spectrum.tapered).numpy()
         found = [power[classes == k] for k in range(self.cohort.spec.classes)]
         return np.stack([(of_class if len(of_class) else power).mean(0) for of_class in found])
 

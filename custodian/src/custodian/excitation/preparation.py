@@ -17,7 +17,7 @@ from custodian.cohort import Cohort
 from custodian.excitation.aggregates import Floats
 from custodian.excitation.assembly import excitation_of
 from custodian.excitation.recipe import Recipe
-from custodian.inhibition import identity_plan, retrain_identity, train_identity_networks, train_references
+from custodian.inhibition import identity_plans, retrain_identity, train_identity_networks, train_references
 from custodian.teacher.checkpoint import TrainedNetwork
 from stimset.errors import ConfigError
 from stimset.learning.training import predict
@@ -75,7 +75,7 @@ def prepare(
     used, references = list(identity), list[TrainedNetwork]()
     if recipe.trains_identity:
         used = there.networks("identity", lambda: train_identity_networks(
-            cohort, architectures=settings.architectures, plan=identity_plan(settings), seed=seed + NETWORK_SEEDS, device=device,
+            cohort, architectures=settings.architectures, plans=identity_plans(settings), seed=seed + NETWORK_SEEDS, device=device,
             on_epoch=on_step,
         ))  # fmt: skip
     if recipe.uses_references:

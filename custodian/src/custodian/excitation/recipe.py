@@ -255,9 +255,11 @@ def _plain(wanted: Any, value: Any, place: str, key: str) -> Any:
     if value is None and type(None) in get_args(wanted):
         return None
     if get_origin(wanted) is tuple:
-        if not (isinstance(value, list) and all(type(item) is str for item in value)):
-            raise ConfigError(f"recipe '{place}': '{key}' must be a list of strings")
-        return tuple(value)
+        item, words = get_args(wanted)[0], {str: "strings", float: "numbers"}
+        fits = (int, float) if item is float else (item,)
+        if not (isinstance(value, list) and all(type(v) in fits for v in value)):
+            raise ConfigError(f"recipe '{place}': '{key}' must be a list of {words[item]}")
+        return tuple(map(item, value))
     if type(None) in get_args(wanted) and len(optional) == 1:
         wanted = optional[0]
     plain = wanted if wanted in (str, int, float) else bool if wanted is bool else str

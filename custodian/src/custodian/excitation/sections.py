@@ -117,6 +117,7 @@ class Weights:
         belief: to the wanted belief.
         near: to the start, sample by sample.
         spectrum: to the start's spectrum (see `Spectrum`).
+        moments: to the start's level, energy, roughness, skewness and kurtosis.
         texture: to each class's channel Gram and autocorrelation (see `Texture`).
         features: to the statistics of the teacher's layers (see `Features`).
         diversity: away from the other stimuli of the group.
@@ -129,6 +130,7 @@ class Weights:
     belief: float = 0.0
     near: float = 0.0
     spectrum: float = 0.0
+    moments: float = 0.0
     texture: float = 0.0
     features: float = 0.0
     diversity: float = 0.0
@@ -145,10 +147,17 @@ class Weights:
 
 @dataclass(frozen=True)
 class Spectrum:
-    """``of``: the stimulus's ``own`` start, or the mean over the prior's draws of its ``class``; ``bands`` widen with frequency."""
+    """What power is held to.
+
+    Attributes:
+        of: the stimulus's ``own`` start, or the mean over the prior's draws of its ``class``.
+        bands: they widen with frequency.
+        tapered: the power of the tapered window is held too, in which high bands are not hidden by the window's edges.
+    """
 
     of: Literal["own", "class"] = "own"
     bands: int = 24
+    tapered: bool = True
 
     def __post_init__(self) -> None:
         _check(
@@ -220,9 +229,10 @@ class Inhibition:
 
     Attributes:
         toward: ``base-rate``: what the label alone says of the person; ``uniform``: any person, equally.
-        architectures: networks to be trained for this set; empty takes those that 'custodian train' left.
+        architectures: networks to be trained for this set, one each for every level of noise; empty takes those that 'custodian train' left.
         epochs: of their training.
-        mixup: parameter of the Beta distribution; with noise (in normalised units) and shift (share of the window) it makes them sturdy.
+        mixup: parameter of the Beta distribution; with noise and shift (share of the window) it makes them sturdy.
+        noise: levels, in normalised units.
         rounds: of re-training on the way: fresh networks learn to read what the inhibition so far leaves
             (`custodian.inhibition.retraining`).
         pilot: windows that each round inhibits for it.
@@ -233,8 +243,8 @@ class Inhibition:
     architectures: tuple[str, ...] = ()
     epochs: int = 6
     mixup: float = 0.0
-    noise: float = 0.1
-    shift: float = 0.25
+    noise: tuple[float, ...] = (0.2, 0.3)
+    shift: float = 0.5
     rounds: int = 0
     pilot: int = 2000
     pool: int = 1
@@ -244,8 +254,9 @@ class Inhibition:
             (self.toward not in get_args(Toward), f"inhibition: toward must be one of {get_args(Toward)}"),
             (not 1 <= self.pool <= 64, "inhibition: pool lies in 1 to 64"),
             (len(self.architectures) > 8, "inhibition: architectures are 8 at most"),
+            (not 1 <= len(self.noise) <= 4, "inhibition: noise is a list of 1 to 4 levels"),
             (not 1 <= self.epochs <= 100, "inhibition: epochs lie in 1 to 100"),
-            (min(self.mixup, self.noise) < 0, "inhibition: mixup and noise can't be negative"),
+            (min((self.mixup, *self.noise)) < 0, "inhibition: mixup and noise can't be negative"),
             (not 0 <= self.shift <= 1, "inhibition: shift lies in 0 to 1"),
             (not 0 <= self.rounds <= 8, "inhibition: rounds lie in 0 to 8"),
             (not 50 <= self.pilot <= 100_000, "inhibition: pilot lies in 50 to 100000"),

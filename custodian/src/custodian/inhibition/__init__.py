@@ -10,7 +10,7 @@ from custodian.inhibition.identity import (
     IDENTITY_ARCHITECTURES,
     IDENTITY_PLAN,
     expected_persons,
-    identity_plan,
+    identity_plans,
     inhibit,
     train_identity_networks,
 )
@@ -22,7 +22,7 @@ __all__ = [
     "IDENTITY_PLAN",
     "expected_persons",
     "forget",
-    "identity_plan",
+    "identity_plans",
     "inhibit",
     "retrain_identity",
     "train_identity_networks",

@@ -4,8 +4,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
+from itertools import product
 
 import numpy as np
 import torch
@@ -18,20 +19,26 @@ from custodian.teacher.checkpoint import TrainedNetwork
 from stimset.learning.networks import build_network
 from stimset.learning.training import History, TrainingPlan, soft_targets, train
 
-IDENTITY_PLAN = TrainingPlan(epochs=6, noise=0.1, shift=0.25, steps_at_least=400)
+IDENTITY_PLAN = TrainingPlan(epochs=6, shift=0.5, steps_at_least=400)
 IDENTITY_ARCHITECTURES = ("cnn", "tcn", "spectral_mlp")
+IDENTITY_NOISE = (0.2, 0.3)
+"""A network that was trained under noise looks at what any network looks at; what fools one that was not fools that one alone. Of 0, 0.1, 0.2,
+0.3, 0.4 and 0.5, these two together left unseen attackers the least (`shared/adr/0005`, "Sturdy identity networks")."""
 
 OnEpoch = Callable[[int, str], None]
 Labelled = tuple[NDArray[np.float32], NDArray[np.int64]]
 
 
-def identity_plan(settings: Inhibition) -> TrainingPlan:
-    """How a recipe wants its identity networks trained."""
-    return replace(IDENTITY_PLAN, epochs=settings.epochs, mixup=settings.mixup, noise=settings.noise, shift=settings.shift)
+def identity_plans(settings: Inhibition | None = None) -> list[TrainingPlan]:
+    """How the networks of each architecture are trained, one plan for each level of noise: by default, or as a recipe wants it."""
+    if settings is None:
+        return [replace(IDENTITY_PLAN, noise=noise) for noise in IDENTITY_NOISE]
+    plan = replace(IDENTITY_PLAN, epochs=settings.epochs, mixup=settings.mixup, shift=settings.shift)
+    return [replace(plan, noise=noise) for noise in settings.noise]
 
 
 def train_identity_networks(
-    cohort: Cohort, *, architectures: tuple[str, ...] = IDENTITY_ARCHITECTURES, plan: TrainingPlan = IDENTITY_PLAN, seed: int = 0,
+    cohort: Cohort, *, architectures: tuple[str, ...] = IDENTITY_ARCHITECTURES, plans: Sequence[TrainingPlan] | None = None, seed: int = 0,
     device: str = "cpu", also: Labelled | None = None, on_epoch: OnEpoch = lambda epoch, note: None,
 ) -> list[TrainedNetwork]:  # fmt: skip
     """Networks that tell the training persons apart; output ``i`` is the cohort's ``i``-th training person.
@@ -40,8 +47,8 @@ def train_identity_networks(
 
     Args:
         cohort: whose training persons are told apart.
-        architectures: one network each.
-        plan: of the training of each.
+        architectures: one network each for every plan.
+        plans: of their training; None takes `identity_plans`.
         seed: of the first; the i-th takes ``seed + i``.
         device: a torch device.
         also: windows ``(n, channels, samples)`` besides the cohort's own, and the person of each as an index into ``person_names``.
@@ -53,7 +60,7 @@ def train_identity_networks(
         values, whose = np.concatenate([values, also[0]]), np.concatenate([whose, also[1]])
     targets = soft_targets(np.searchsorted(persons, whose), len(persons))
     networks = []
-    for i, architecture in enumerate(architectures):
+    for i, (plan, architecture) in enumerate(product(plans or identity_plans(), architectures)):
         network = build_network(architecture, windows.spec.channels, windows.spec.samples, len(persons), seed=seed + i)
 
         def report(epoch: int, history: History, name: str = architecture) -> None:

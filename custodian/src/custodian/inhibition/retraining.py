@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from custodian.cohort import Cohort
 from custodian.excitation.sections import Inhibition
-from custodian.inhibition.identity import IDENTITY_ARCHITECTURES, OnEpoch, identity_plan, train_identity_networks
+from custodian.inhibition.identity import IDENTITY_ARCHITECTURES, OnEpoch, identity_plans, train_identity_networks
 from custodian.teacher.checkpoint import TrainedNetwork
 
 Climb = Callable[[NDArray[np.float32]], NDArray[np.float32]]
@@ -38,7 +38,7 @@ def retrain_identity(
     windows = cohort.training
     rows = pilot_rows(windows.person, settings.pilot, np.random.default_rng(seed))
     return train_identity_networks(
-        cohort, architectures=settings.architectures or IDENTITY_ARCHITECTURES, plan=identity_plan(settings), seed=seed, device=device,
+        cohort, architectures=settings.architectures or IDENTITY_ARCHITECTURES, plans=identity_plans(settings), seed=seed, device=device,
         also=(climb(windows.values[rows]), windows.person[rows]), on_epoch=on_epoch,
     )  # fmt: skip
 

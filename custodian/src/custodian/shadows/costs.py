@@ -8,7 +8,7 @@ import numpy as np
 
 from custodian.cohort import Cohort
 from custodian.device import one_thread
-from custodian.inhibition import IDENTITY_ARCHITECTURES, IDENTITY_PLAN
+from custodian.inhibition import IDENTITY_ARCHITECTURES, identity_plans
 from custodian.shadows.plan import Plan
 from custodian.teacher.training import planned_rounds
 from stimset.learning.networks import build_network, member_names
@@ -61,7 +61,7 @@ def world_seconds(plan: Plan, half: Cohort) -> float:
     thousands = len(half.training) / 1000
     identity = 0.0
     if plan.recipe.uses_inhibition:
-        epochs = IDENTITY_PLAN.with_enough_steps(len(half.training)).epochs
+        epochs = sum(plan.with_enough_steps(len(half.training)).epochs for plan in identity_plans())
         identity = epochs * thousands * sum(PACE.get(name, OTHER_PACE) for name in IDENTITY_ARCHITECTURES)
     stimulus = (
         GENERATED if plan.recipe.method == "generator" else INHIBITED if plan.recipe.uses_inhibition else PLAIN_STIMULUS

@@ -14,6 +14,8 @@ from custodian.excitation.objectives.beliefs import agree, disagree, excite_beli
 from custodian.excitation.objectives.core import Drive, Objective, Responses
 from custodian.excitation.objectives.features import match_features, spread
 from custodian.excitation.objectives.signals import (
+    band_powers,
+    keep_moments,
     keep_spectrum,
     log_band_power,
     match_texture,
@@ -27,8 +29,10 @@ __all__ = [
     "Objective",
     "Responses",
     "agree",
+    "band_powers",
     "disagree",
     "excite_belief",
+    "keep_moments",
     "keep_spectrum",
     "log_band_power",
     "match_features",

@@ -11,6 +11,12 @@ from torch import Tensor
 
 from custodian.excitation.objectives.core import Drive, Objective, Responses
 
+POWER_FLOOR = 3e-3
+"""Under the logarithm of power, about a hundredth of what a smooth window has in its high bands."""
+
+VARIANCE_FLOOR = 1e-2
+"""Under that of variances: what students' features take for silence too."""
+
 
 def stay_near(weight: float = 1.0) -> Objective:
     """Keep a stimulus near the prior's draw: what lies far from the data's statistics teaches unlike students nothing.
@@ -20,24 +26,38 @@ def stay_near(weight: float = 1.0) -> Objective:
     return Objective((Drive("near", weight, lambda r: (r.stimuli - r.start).square().mean()),))
 
 
-def keep_spectrum(weight: float, bands: int, of_class: NDArray[np.float32] | None = None) -> Objective:
+def keep_spectrum(weight: float, bands: int, of_class: NDArray[np.float32] | None = None, *, tapered: bool = True) -> Objective:
     """Keep a stimulus's spectrum while its phases are free: less than `stay_near` asks, and what spectral students look at.
 
-    Cost: mean squared difference of log power over channels and bands, in squared nats. Spectra instead of samples are how texture
-    synthesis keeps what recurs and frees what doesn't (J. Portilla, E. P. Simoncelli, IJCV 2000).
+    Cost: mean squared difference of log power over channels and bands, in squared nats; tapered, the same of the tapered window besides.
+    Spectra instead of samples are how texture synthesis keeps what recurs and frees what doesn't (J. Portilla, E. P. Simoncelli, IJCV 2000).
+    Without a taper the jump from a window's end to its beginning leaks into all high bands and hides what an ascent adds there (F. J. Harris,
+    "On the use of windows for harmonic analysis with the discrete Fourier transform", Proc. IEEE 66, 1978).
 
     Args:
         weight: of the drive.
         bands: see `log_band_power`.
-        of_class: ``(classes, channels, bands)``: mean log power per class, mixed by the wanted belief; None takes the stimulus's own start.
+        of_class: ``(classes, channels, bands)`` of `band_powers`: means per class, mixed by the wanted belief; None takes the stimulus's own start.
+        tapered: whether the tapered window's power is kept too.
     """
     table = None if of_class is None else torch.from_numpy(of_class)
 
     def cost(r: Responses) -> Tensor:
-        goal = log_band_power(r.start, bands) if table is None else _mixed(r.wanted, table)
-        return (log_band_power(r.stimuli, bands) - goal).square().mean()
+        goal = band_powers(r.start, bands, tapered=tapered) if table is None else _mixed(r.wanted, table)
+        # Of either view a mean of its own.
+        return (band_powers(r.stimuli, bands, tapered=tapered) - goal).square().mean() * (1 + tapered)
 
     return Objective((Drive("spectrum", weight, cost),))
+
+
+def band_powers(values: Tensor, bands: int, *, tapered: bool) -> Tensor:
+    """`log_band_power`, and where asked for that of the tapered windows after it, along the last axis."""
+    plain = log_band_power(values, bands)
+    if not tapered:
+        return plain
+    taper = torch.hann_window(values.shape[-1] + 2, periodic=False, device=values.device, dtype=values.dtype)[1:-1]
+    taper = taper / taper.square().mean().sqrt()
+    return torch.cat([plain, log_band_power((values - values.mean(-1, keepdim=True)) * taper, bands)], -1)
 
 
 def log_band_power(values: Tensor, bands: int) -> Tensor:
@@ -45,7 +65,26 @@ def log_band_power(values: Tensor, bands: int) -> Tensor:
     power = torch.view_as_real(torch.fft.rfft(values, norm="ortho")).square().sum(-1)
     frequencies = power.shape[-1]
     edges = sorted({round(float(e)) for e in np.geomspace(1, frequencies, min(bands, frequencies) + 1)})
-    return torch.stack([power[..., a:b].mean(-1) for a, b in itertools.pairwise(edges)], -1).add(1e-3).log()
+    return torch.stack([power[..., a:b].mean(-1) for a, b in itertools.pairwise(edges)], -1).add(POWER_FLOOR).log()
+
+
+def keep_moments(weight: float = 1.0) -> Objective:
+    """Keep what else unlike students look at: level, energy, roughness, skewness and kurtosis of each channel.
+
+    Cost: mean squared difference of these five from the start's (`moments`). Marginal statistics beside spectra are the other half of how
+    Portilla and Simoncelli (see `keep_spectrum`) describe a texture.
+    """
+    return Objective((Drive("moments", weight, lambda r: (moments(r.stimuli) - moments(r.start)).square().mean()),))
+
+
+def moments(values: Tensor) -> Tensor:
+    """``(batch, channels, 5)``: level, log variance, log mean square of the differences, skewness, half the kurtosis."""
+    level = values.mean(-1, keepdim=True)
+    centred = values - level
+    variance = centred.square().mean(-1, keepdim=True) + VARIANCE_FLOOR
+    unit = centred / variance.sqrt()
+    rough = values.diff(dim=-1).square().mean(-1, keepdim=True) + VARIANCE_FLOOR
+    return torch.cat([level, variance.log(), rough.log(), unit.pow(3).mean(-1, keepdim=True), unit.pow(4).mean(-1, keepdim=True) / 2], -1)
 
 
 def match_texture(weight: float, of_class: NDArray[np.float32]) -> Objective:
