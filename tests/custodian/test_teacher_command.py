@@ -40,6 +40,12 @@ def spent(home):
     return [(entry["epsilon"], entry["entries"]) for entry in json.loads(shown.stdout)["cohorts"]]
 
 
+def test_the_identity_networks_are_told(home):
+    made = train(home)
+    assert made.exit_code == 0, made.output
+    assert "3: cnn, tcn, spectral_mlp; each trained under noise of 0" in made.stdout
+
+
 def test_the_regime_and_its_guarantee_are_told(home):
     made = train(home, "--regime", "cross-fitted", "--format", "json")
     assert made.exit_code == 0, made.output

@@ -13,6 +13,7 @@ from custodian.excitation.objectives import (
     agree,
     disagree,
     excite_belief,
+    keep_correlation,
     keep_moments,
     keep_spectrum,
     log_band_power,
@@ -23,7 +24,7 @@ from custodian.excitation.objectives import (
     stay_small,
     stay_smooth,
 )
-from custodian.excitation.objectives.signals import lagged_gram, moments
+from custodian.excitation.objectives.signals import correlation, lagged_gram, moments
 from custodian.excitation.taps import Tap
 from custodian.inhibition import forget
 
@@ -147,6 +148,19 @@ def test_moments_are_those_that_students_on_features_look_at():
     np.testing.assert_allclose(rough, np.log(np.square(np.diff(x)).mean(-1) + 1e-2), atol=1e-5)
     np.testing.assert_allclose(skewness, scipy.stats.skew(x, -1), atol=0.05)
     np.testing.assert_allclose(2 * kurtosis, scipy.stats.kurtosis(x, -1, fisher=False), atol=0.2)
+
+
+def test_autocorrelation_is_kept_at_its_lags():
+    r = responses()
+    assert cost(keep_correlation(1.0), responses(stimuli=r.start)) == 0
+    assert cost(keep_correlation(1.0), responses(stimuli=r.start + 3)) == pytest.approx(0, abs=1e-6), "the level is none of its business"
+    assert cost(keep_correlation(1.0), responses(stimuli=r.start.sort(dim=-1).values)) > 0.1
+    x = r.start.numpy().astype(np.float64)
+    centred = x - x.mean(-1, keepdims=True)
+    whole = np.stack([[np.correlate(c, c, "full")[SAMPLES - 1 :] for c in window] for window in centred])
+    expected = (whole / SAMPLES / (centred.var(-1, keepdims=True) + 1e-2))[..., [1, 2, 3, 4, 6, 8, 12, 16]]
+    np.testing.assert_allclose(correlation(r.start).numpy(), expected, atol=1e-5)
+    assert correlation(torch.ones(1, 1, 10)).shape == (1, 1, 4), "lags of more than half a window say little"
 
 
 def test_band_power_is_the_mean_of_its_frequencies():

@@ -49,7 +49,7 @@ ASCENT = 'name = "a"\nsummary = "s"\nmethod = "ascent"\n'
         (ASCENT + '[ascent]\nparametrisation = "wavelets"', "parametrisation must be one of"),
         (ASCENT + "[ascent]\ngroup = 1", "group lies in 2"),
         (ASCENT + "[ascent]\nlearning_rate = nan", "finite number"),
-        (ASCENT + "[inhibition]\nnoise = 0.2", "must be a list of numbers"),
+        (ASCENT + "[inhibition]\nnoise = [\"much\"]", "must be a list of numbers"),
         (ASCENT + "[inhibition]\nnoise = []", "a list of 1 to 4 levels"),
         (ASCENT + "[inhibition]\nnoise = [0.2, -0.1]", "noise can't be negative"),
         (ASCENT + '[features]\nlayers = "head"', "must be a list of strings"),
@@ -105,3 +105,8 @@ def test_a_drive_counts_only_where_something_is_climbed():
     assert named.couples
     assert named.taps_teacher
     assert named.readings == 2
+
+
+def test_one_level_of_noise_needs_no_list(tmp_path):
+    (tmp_path / "one.toml").write_text(ASCENT + "[inhibition]\nnoise = 0.2\n")
+    assert load_recipe(str(tmp_path / "one.toml")).inhibition.noise == (0.2,)

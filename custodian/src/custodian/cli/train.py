@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,6 +15,7 @@ from stimset.errors import ConfigError
 
 if TYPE_CHECKING:
     from custodian.teacher.accounting import PrivacyTarget
+    from custodian.teacher.checkpoint import TrainedNetwork
     from stimset.learning.training import TrainingPlan
 
 
@@ -96,9 +98,16 @@ def train(
     console.show(
         format, document, f"teacher           {architecture}, kappa {kappa:.3f} on {len(cohort.validation_persons)} persons kept apart",
         f"regime            {regime}. {facts['guarantee']}",
-        f"identity networks {', '.join(n.architecture for n in teachers.identity)}",
+        f"identity networks {len(teachers.identity)}: {_kinds(teachers.identity)}",
         "next              custodian excite --recipe spectral --count 16000 --set main",
     )  # fmt: skip
+
+
+def _kinds(networks: Sequence[TrainedNetwork]) -> str:
+    """Their architectures and the noise that each was trained under, for people."""
+    architectures = dict.fromkeys(n.architecture for n in networks)
+    levels = sorted({float(n.facts["plan"]["noise"]) for n in networks})
+    return f"{', '.join(architectures)}; each trained under noise of {' and '.join(f'{level:g}' for level in levels)}"
 
 
 def _plan_of(regime: str, epochs: int | None) -> TrainingPlan | None:

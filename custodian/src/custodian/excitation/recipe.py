@@ -257,6 +257,8 @@ def _plain(wanted: Any, value: Any, place: str, key: str) -> Any:
     if get_origin(wanted) is tuple:
         item, words = get_args(wanted)[0], {str: "strings", float: "numbers"}
         fits = (int, float) if item is float else (item,)
+        if item is float and type(value) in fits:
+            value = [value]  # one level, as recipes before had it
         if not (isinstance(value, list) and all(type(v) in fits for v in value)):
             raise ConfigError(f"recipe '{place}': '{key}' must be a list of {words[item]}")
         return tuple(map(item, value))

@@ -118,6 +118,7 @@ class Weights:
         near: to the start, sample by sample.
         spectrum: to the start's spectrum (see `Spectrum`).
         moments: to the start's level, energy, roughness, skewness and kurtosis.
+        correlation: to the start's autocorrelation.
         texture: to each class's channel Gram and autocorrelation (see `Texture`).
         features: to the statistics of the teacher's layers (see `Features`).
         diversity: away from the other stimuli of the group.
@@ -131,6 +132,7 @@ class Weights:
     near: float = 0.0
     spectrum: float = 0.0
     moments: float = 0.0
+    correlation: float = 0.0
     texture: float = 0.0
     features: float = 0.0
     diversity: float = 0.0

@@ -15,6 +15,7 @@ from custodian.excitation.objectives.core import Drive, Objective, Responses
 from custodian.excitation.objectives.features import match_features, spread
 from custodian.excitation.objectives.signals import (
     band_powers,
+    keep_correlation,
     keep_moments,
     keep_spectrum,
     log_band_power,
@@ -32,6 +33,7 @@ __all__ = [
     "band_powers",
     "disagree",
     "excite_belief",
+    "keep_correlation",
     "keep_moments",
     "keep_spectrum",
     "log_band_power",

@@ -17,6 +17,9 @@ POWER_FLOOR = 3e-3
 VARIANCE_FLOOR = 1e-2
 """Under that of variances: what students' features take for silence too."""
 
+LAGS = (1, 2, 3, 4, 6, 8, 12, 16)
+"""In samples, at which autocorrelation is held."""
+
 
 def stay_near(weight: float = 1.0) -> Objective:
     """Keep a stimulus near the prior's draw: what lies far from the data's statistics teaches unlike students nothing.
@@ -75,6 +78,26 @@ def keep_moments(weight: float = 1.0) -> Objective:
     Portilla and Simoncelli (see `keep_spectrum`) describe a texture.
     """
     return Objective((Drive("moments", weight, lambda r: (moments(r.stimuli) - moments(r.start)).square().mean()),))
+
+
+def keep_correlation(weight: float = 1.0) -> Objective:
+    """Keep a stimulus's autocorrelation near its start's: bands of power leave room within them, and trees look at single lags.
+
+    Cost: mean squared difference over channels and `LAGS` (`correlation`). Roughness is told by it relative to the energy, so that an ascent
+    may be a little rougher as a whole (`keep_moments` says how much), but not differently so at one lag and at another.
+    """
+    return Objective((
+        Drive("correlation", weight, lambda r: (correlation(r.stimuli) - correlation(r.start)).square().mean()),
+    ))  # fmt: skip
+
+
+def correlation(values: Tensor) -> Tensor:
+    """``(batch, channels, lags)``: autocorrelation at those of `LAGS` that are shorter than half the window."""
+    centred = values - values.mean(-1, keepdim=True)
+    variance = centred.square().mean(-1) + VARIANCE_FLOOR
+    samples = values.shape[-1]
+    lags = [lag for lag in LAGS if 2 * lag <= samples]
+    return torch.stack([(centred[..., lag:] * centred[..., :-lag]).sum(-1) / samples / variance for lag in lags], -1)
 
 
 def moments(values: Tensor) -> Tensor:
