@@ -19,9 +19,9 @@ from custodian.excitation.folding import folded
 from custodian.excitation.objectives import (
     Objective,
     agree,
+    band_powers,
     disagree,
     excite_belief,
-    band_powers,
     keep_correlation,
     keep_moments,
     keep_spectrum,

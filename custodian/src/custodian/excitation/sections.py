@@ -231,7 +231,8 @@ class Inhibition:
 
     Attributes:
         toward: ``base-rate``: what the label alone says of the person; ``uniform``: any person, equally.
-        architectures: networks to be trained for this set, one each for every level of noise; empty takes those that 'custodian train' left.
+        architectures: networks to be trained for this set, one each for every level of noise; empty takes those that 'custodian train'
+            left.
         epochs: of their training.
         mixup: parameter of the Beta distribution; with noise and shift (share of the window) it makes them sturdy.
         noise: levels, in normalised units.

@@ -22,8 +22,8 @@ from stimset.learning.training import History, TrainingPlan, soft_targets, train
 IDENTITY_PLAN = TrainingPlan(epochs=6, shift=0.5, steps_at_least=400)
 IDENTITY_ARCHITECTURES = ("cnn", "tcn", "spectral_mlp")
 IDENTITY_NOISE = (0.2, 0.3)
-"""A network that was trained under noise looks at what any network looks at; what fools one that was not fools that one alone. Of 0, 0.1, 0.2,
-0.3, 0.4 and 0.5, these two together left unseen attackers the least (`shared/adr/0005`, "Sturdy identity networks")."""
+"""A network that was trained under noise looks at what any network looks at; what fools one that was not fools that one alone. Of
+levels from 0 to 0.5, these two together left unseen attackers the least (`shared/adr/0005`, "sturdy identity networks")."""
 
 OnEpoch = Callable[[int, str], None]
 Labelled = tuple[NDArray[np.float32], NDArray[np.int64]]

@@ -32,15 +32,16 @@ def stay_near(weight: float = 1.0) -> Objective:
 def keep_spectrum(weight: float, bands: int, of_class: NDArray[np.float32] | None = None, *, tapered: bool = True) -> Objective:
     """Keep a stimulus's spectrum while its phases are free: less than `stay_near` asks, and what spectral students look at.
 
-    Cost: mean squared difference of log power over channels and bands, in squared nats; tapered, the same of the tapered window besides.
-    Spectra instead of samples are how texture synthesis keeps what recurs and frees what doesn't (J. Portilla, E. P. Simoncelli, IJCV 2000).
-    Without a taper the jump from a window's end to its beginning leaks into all high bands and hides what an ascent adds there (F. J. Harris,
+    Cost: mean squared difference of log power over channels and bands, in squared nats; tapered, the same of the tapered window
+    besides. Spectra instead of samples are how texture synthesis keeps what recurs and frees what doesn't (J. Portilla,
+    E. P. Simoncelli, IJCV 2000). Without a taper the jump from a window's end to its beginning leaks into all high bands and hides what an ascent adds there (F. J. Harris,
     "On the use of windows for harmonic analysis with the discrete Fourier transform", Proc. IEEE 66, 1978).
 
     Args:
         weight: of the drive.
         bands: see `log_band_power`.
-        of_class: ``(classes, channels, bands)`` of `band_powers`: means per class, mixed by the wanted belief; None takes the stimulus's own start.
+        of_class: ``(classes, channels, bands)`` of `band_powers`: means per class, mixed by the wanted belief; None takes the stimulus's
+            own start.
         tapered: whether the tapered window's power is kept too.
     """
     table = None if of_class is None else torch.from_numpy(of_class)
@@ -107,7 +108,8 @@ def moments(values: Tensor) -> Tensor:
     variance = centred.square().mean(-1, keepdim=True) + VARIANCE_FLOOR
     unit = centred / variance.sqrt()
     rough = values.diff(dim=-1).square().mean(-1, keepdim=True) + VARIANCE_FLOOR
-    return torch.cat([level, variance.log(), rough.log(), unit.pow(3).mean(-1, keepdim=True), unit.pow(4).mean(-1, keepdim=True) / 2], -1)
+    skewness, kurtosis = (unit.pow(power).mean(-1, keepdim=True) for power in (3, 4))
+    return torch.cat([level, variance.log(), rough.log(), skewness, kurtosis / 2], -1)
 
 
 def match_texture(weight: float, of_class: NDArray[np.float32]) -> Objective:
