@@ -34,8 +34,9 @@ def keep_spectrum(weight: float, bands: int, of_class: NDArray[np.float32] | Non
 
     Cost: mean squared difference of log power over channels and bands, in squared nats; tapered, the same of the tapered window
     besides. Spectra instead of samples are how texture synthesis keeps what recurs and frees what doesn't (J. Portilla,
-    E. P. Simoncelli, IJCV 2000). Without a taper the jump from a window's end to its beginning leaks into all high bands and hides what an ascent adds there (F. J. Harris,
-    "On the use of windows for harmonic analysis with the discrete Fourier transform", Proc. IEEE 66, 1978).
+    E. P. Simoncelli, IJCV 2000). Without a taper the jump from a window's end to its beginning leaks into all high bands and hides
+    what an ascent adds there (F. J. Harris, "On the use of windows for harmonic analysis with the discrete Fourier transform",
+    Proc. IEEE 66, 1978).
 
     Args:
         weight: of the drive.
@@ -84,8 +85,8 @@ def keep_moments(weight: float = 1.0) -> Objective:
 def keep_correlation(weight: float = 1.0) -> Objective:
     """Keep a stimulus's autocorrelation near its start's: bands of power leave room within them, and trees look at single lags.
 
-    Cost: mean squared difference over channels and `LAGS` (`correlation`). Roughness is told by it relative to the energy, so that an ascent
-    may be a little rougher as a whole (`keep_moments` says how much), but not differently so at one lag and at another.
+    Cost: mean squared difference over channels and `LAGS` (`correlation`). An ascent may then be a little rougher as a whole
+    (`keep_moments` says how much), but not differently so at one lag and at another.
     """
     return Objective((
         Drive("correlation", weight, lambda r: (correlation(r.stimuli) - correlation(r.start)).square().mean()),
