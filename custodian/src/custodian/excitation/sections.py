@@ -246,7 +246,7 @@ class Inhibition:
     architectures: tuple[str, ...] = ()
     epochs: int = 6
     mixup: float = 0.0
-    noise: tuple[float, ...] = (0.2, 0.3)
+    noise: tuple[float, ...] = (0.1, 0.3)
     shift: float = 0.5
     rounds: int = 0
     pilot: int = 2000
