@@ -2,8 +2,8 @@
 
 ``identity`` trains networks that tell persons apart and drives their answers toward "nobody in particular"; ``retraining`` trains fresh
 ones on what that leaves; ``membership`` drives stimuli away from what the teacher alone remembers. Inhibition against one network fools
-that network alone, so there are several, of unlike architectures, trained with shifts and noise; and the gate judges only by attackers
-that were trained apart.
+that network alone, and against networks of one training those of that training, so there are several, of unlike architectures, each under
+two levels of noise; and the gate judges only by attackers that were trained apart.
 """
 
 from custodian.inhibition.identity import (
