@@ -19,21 +19,21 @@ from custodian.teacher.checkpoint import TrainedNetwork
 from stimset.learning.networks import build_network
 from stimset.learning.training import History, TrainingPlan, soft_targets, train
 
-IDENTITY_PLAN = TrainingPlan(epochs=6, shift=0.5, steps_at_least=400)
+IDENTITY_PLAN = TrainingPlan(steps_at_least=400)
 IDENTITY_ARCHITECTURES = ("cnn", "tcn", "spectral_mlp")
-IDENTITY_NOISE = (0.1, 0.3)
-"""A network that was trained under noise looks at what any network looks at; what fools one that was not fools that one alone. With two
-levels, attackers of any training that was tried are left little (`shared/adr/0005`, "sturdy identity networks"); 0.2 and 0.3 leave one that
-was trained without noise a little less, and one that was trained under 0.1 much more."""
 
 OnEpoch = Callable[[int, str], None]
 Labelled = tuple[NDArray[np.float32], NDArray[np.int64]]
 
 
 def identity_plans(settings: Inhibition | None = None) -> list[TrainingPlan]:
-    """How the networks of each architecture are trained, one plan for each level of noise: by default, or as a recipe wants it."""
-    if settings is None:
-        return [replace(IDENTITY_PLAN, noise=noise) for noise in IDENTITY_NOISE]
+    """How the networks of each architecture are trained, one plan for each level of noise; None is a recipe that says nothing of it.
+
+    A network that was trained under noise looks at what any network looks at; what fools one that was not fools that one alone. With
+    two levels, attackers of any training that was tried are left little; with one, those of another (`shared/adr/0005`, "sturdy
+    identity networks").
+    """
+    settings = settings or Inhibition()
     plan = replace(IDENTITY_PLAN, epochs=settings.epochs, mixup=settings.mixup, shift=settings.shift)
     return [replace(plan, noise=noise) for noise in settings.noise]
 
