@@ -21,7 +21,7 @@ SVM = 1.5  # it grows with the square
 ATTACK = {"random_forest": 1.2, "deep_cnn": 3.0}
 PREPARE = 6.0
 LEAST_PREPARE = 13.0  # likewise
-STIMULUS = {"generator": 0.04, "ascent": 0.002, "inhibited": 0.012, "prior": 0.0002}
+STIMULUS = {"generator": 0.04, "ascent": 0.002, "inhibited": 0.009, "prior": 0.0002}
 FIXED = 1.0  # reading the windows
 OTHER = 5.0
 

@@ -27,7 +27,7 @@ PACE = {
 }
 OTHER_PACE = 3.0
 SAMPLE, EPOCHS = 1024, 4
-INHIBITED, PLAIN_STIMULUS, GENERATED = 0.008, 0.0006, 0.03
+INHIBITED, PLAIN_STIMULUS, GENERATED = 0.006, 0.0006, 0.03
 """Epochs of the CNN on 1,000 windows that one stimulus costs."""
 STUDENT_EPOCHS, LEAST_STUDENT = 12, 38.0
 """Epochs of a network that learns a release; and what it goes through at least, in thousands of windows."""
